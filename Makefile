@@ -1,0 +1,34 @@
+# `make quickstart` and `make test` need Python 3.11 or newer and pip, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: quickstart test test-fast lint clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing; PyTorch is a few gigabytes, this takes some minutes ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/installed
+	$(BIN)/automl search --space quickstart.yaml --out results/quickstart
+	$(BIN)/automl bundle verify results/quickstart/bundles/best
+	$(BIN)/automl bundle verify results/quickstart/bundles/smallest
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+# Without the tests that take more than a few seconds each.
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,99 @@
+"""Where jobs run: the protocol, and the backend that runs them in this process.
+
+A backend does two things: it drives a search (`run_trials`), and it maps independent jobs
+(`map_jobs`). Nothing above asks which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from automl.conductor.conductor import Conductor
+from automl.errors import UsageError
+from automl.jobs.context import JobContext, available_cpus
+from automl.jobs.trial import run_trial
+from automl.records import TrialConfig, TrialMessage, Verdict
+from automl.space.experiment import Experiment
+from automl.training.ranks import compute_device
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFault:
+    """In place of the answer of a job whose process was lost."""
+
+    reason: str
+
+
+class Backend(Protocol):
+    """Runs trials and jobs."""
+
+    def describe(self) -> str:
+        """One line for the user: where jobs run, and how many at a time."""
+
+    def threads_per_job(self) -> int:
+        """CPU threads that each job may use."""
+
+    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
+        """Run trials until the conductor has no more; a fault in one never ends the others."""
+
+    def map_jobs(
+        self, job: Callable[[Item], Answer], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Answer | JobFault]]:
+        """Run `job`, a module-level function, on each item; yields each as it ends."""
+
+    def close(self) -> None:
+        """Give back what the backend holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorReporter:
+    """Reports straight to a conductor of this process."""
+
+    conductor: Conductor
+
+    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
+        """Pass on one message."""
+        return self.conductor.handle(config.trial_id, message)
+
+
+class LocalBackend:
+    """One job at a time, in this process, on all its cores; no Ray."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._device = compute_device(experiment.train.device).type
+
+    def describe(self) -> str:
+        """One line for the user."""
+        threads = self.threads_per_job()
+        return f"{self._device}: this process, 1 trial at a time, {threads} CPU threads"
+
+    def threads_per_job(self) -> int:
+        """All cores that this process may use."""
+        return available_cpus()
+
+    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
+        """Run trials one after another."""
+        workers = context.experiment.train.workers
+        if workers > 1:
+            raise UsageError(
+                f"train.workers: given {workers}; allowed without Ray: 1. "
+                "Leave out --local, or use --workers-per-trial 1"
+            )
+        reporter = ConductorReporter(conductor)
+        while (config := conductor.next_trial()) is not None:
+            run_trial(config, context, reporter)
+
+    def map_jobs(
+        self, job: Callable[[Item], Answer], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Answer | JobFault]]:
+        """Run the jobs one after another."""
+        for item in items:
+            yield item, job(item)
+
+    def close(self) -> None:
+        """Nothing is held."""

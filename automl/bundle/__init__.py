@@ -1,0 +1,1 @@
+"""Bundles: written, read, verified and used; the only door to the serving runtime."""

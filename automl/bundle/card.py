@@ -1,0 +1,125 @@
+"""The model card of a bundle, for people. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from automl.bundle.layout import MODEL
+from automl.bundle.manifest import Manifest
+from automl.store.markdown import markdown_table
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card as Markdown; all that it says is in the manifest too."""
+    sections = [
+        f"# {manifest.name}",
+        _summary(manifest),
+        "## Use",
+        _usage(manifest),
+        "## Classes",
+        _classes(manifest),
+        "## Quality",
+        _quality(manifest),
+        "## Cost",
+        _cost(manifest),
+        "## Origin",
+        _origin(manifest),
+        "## Limits",
+        _limits(manifest),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(manifest: Manifest) -> str:
+    height, width = manifest.input.size
+    return (
+        f"Segments an RGB image into {len(manifest.classes)} classes "
+        f"({', '.join(manifest.classes)}). {manifest.precision.upper()} network for ONNX Runtime "
+        f"that works at {width} x {height} pixels (width x height) inside."
+    )
+
+
+def _usage(manifest: Manifest) -> str:
+    return (
+        "```\nautoml bundle verify .\nautoml predict . photo.jpg --out mask.png\n```\n\n"
+        f"`{MODEL}` takes `image`, uint8 RGB (height, width, 3) of any size, and gives `mask`, "
+        "uint8 class labels (height, width) at that size. Resizing, normalising and the choice of "
+        f"the class happen inside; {manifest.ignore_value} is never predicted."
+    )
+
+
+def _classes(manifest: Manifest) -> str:
+    named = zip(manifest.classes, manifest.colours, strict=True)
+    rows = [
+        (str(label), name, "#{:02x}{:02x}{:02x}".format(*colour))
+        for label, (name, colour) in enumerate(named)
+    ]
+    return _table([("label", "class", "colour"), *rows])
+
+
+def _quality(manifest: Manifest) -> str:
+    rows = [
+        (split, name, f"{value:.4f}")
+        for split, values in manifest.metrics.items()
+        for name, value in values.items()
+    ]
+    measured = _table([("split", "metric", "value"), *rows])
+    return f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`.\n\n{measured}"
+
+
+def _cost(manifest: Manifest) -> str:
+    latency = manifest.latency
+    rows = [
+        ("what", "value"),
+        ("latency, median", f"{latency.p50_ms:.2f} ms"),
+        ("latency, 95th percentile", f"{latency.p95_ms:.2f} ms"),
+        ("file", f"{manifest.size_mb:.2f} MB"),
+        ("parameters", f"{manifest.params_m:.3f} million"),
+        ("multiply-accumulates", f"{manifest.macs_g:.3f} x 10^9"),
+    ]
+    if latency.ratio_to_default is not None:
+        # The processor time of several threads adds up: what their user waits for is wall time.
+        time = "processor time" if latency.threads == 1 else "wall time"
+        ratio = f"{latency.ratio_to_default:.2f} x"
+        rows.insert(3, (f"{time} against the default model", ratio))
+    threads = f"{latency.threads} thread{'s' if latency.threads > 1 else ''}"
+    place = f"{latency.runtime} on {latency.device}, {threads}, batch {latency.batch}"
+    return f"Latency: {place}, an image of the network's own size.\n\n{_table(rows)}"
+
+
+def _origin(manifest: Manifest) -> str:
+    lineage = manifest.lineage
+    rows = [
+        ("what", "value"),
+        ("made", manifest.created.isoformat()),
+        ("trial", lineage.trial_id),
+        ("kind", lineage.kind),
+        *([("teacher", lineage.teacher)] if lineage.teacher is not None else []),
+        *_entries("recipe", lineage.recipe),
+        *_entries("sampled", manifest.params),
+        ("dataset", f"{manifest.dataset_name}, fingerprint {manifest.dataset_fingerprint}"),
+        *_entries("seed", manifest.seeds),
+        *_entries("package", manifest.packages),
+    ]
+    return _table(rows)
+
+
+def _limits(manifest: Manifest) -> str:
+    scored = " and ".join(manifest.metrics)
+    return "\n".join(
+        [
+            f"- Quality was measured on {scored}, on images of the source that it was trained on.",
+            "- Expect less on other cameras, places or lighting.",
+            "- Details smaller than a pixel at the network's size are lost.",
+            "- Latency holds for the machine that it was measured on: measure on yours.",
+            "- Every pixel gets one of the classes, also where none of them fits.",
+        ]
+    )
+
+
+def _entries(label: str, values: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [(f"{label} `{name}`", str(value)) for name, value in values.items()]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(markdown_table(rows))

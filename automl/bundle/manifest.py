@@ -1,0 +1,150 @@
+"""`bundle.json`: what a bundle is, for programs. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from automl.errors import BundleError
+from automl.records import IGNORE, Lineage, Normalisation, Scalar, Split
+
+#: The version of the manifest that this program writes, and the only one that it reads.
+SCHEMA_VERSION = 1
+
+#: What a bundle's numbers may depend on.
+PACKAGES = (
+    "automl",
+    "torch",
+    "timm",
+    "segmentation-models-pytorch",
+    "torch-pruning",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+)
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Byte, Byte, Byte]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InputContract(_Record):
+    """What the model takes. `size` is (height, width) at which the network itself works."""
+
+    size: tuple[Count, Count]
+    normalisation: Normalisation
+    layout: Literal["HWC"] = "HWC"
+    dtype: Literal["uint8"] = "uint8"
+    channels: Literal["RGB"] = "RGB"
+
+
+class Latency(_Record):
+    """Milliseconds for one image of the network's own size, the whole file measured.
+
+    `p50_ms` and `p95_ms` are wall time. `cpu_p50_ms` is processor time, with 1 thread only: that
+    of several adds up. `ratio_to_default` is the number to compare models by: the processor time
+    where there is 1 thread, else the wall time, as a ratio to the study's default model's, timed in
+    the same rounds.
+    """
+
+    p50_ms: Positive
+    p95_ms: Positive
+    device: str
+    runtime: str
+    threads: Count
+    batch: Count
+    cpu_p50_ms: Positive | None = None
+    ratio_to_default: Positive | None = None
+
+
+class Manifest(_Record):
+    """All that a user of a bundle needs to know; `metrics` maps split to name to value."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    task: Literal["segmentation"]
+    classes: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    ignore_value: Literal[255] = 255
+    input: InputContract
+    metrics: Mapping[Split, Mapping[str, float]]
+    latency: Latency
+    size_mb: Positive
+    params_m: NotNegative
+    macs_g: NotNegative
+    precision: Literal["fp32", "int8"]
+    lineage: Lineage
+    params: Mapping[str, Scalar]
+    dataset_name: str
+    dataset_fingerprint: str
+    seeds: Mapping[str, int]
+    packages: Mapping[str, str]
+    created: AwareDatetime
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 1 <= len(self.classes) <= IGNORE:
+            raise ValueError(f"classes must be 1 to {IGNORE}, got {len(self.classes)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must differ, got {', '.join(self.classes)}")
+        if len(self.colours) != len(self.classes):
+            raise ValueError(
+                f"colours must be one a class, got {len(self.colours)} for {len(self.classes)}"
+            )
+        if self.precision != self.lineage.precision:
+            raise ValueError(
+                f"precision must be that of the lineage ({self.lineage.precision}), "
+                f"got {self.precision}"
+            )
+        return self
+
+
+def manifest_json(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as plain JSON values, in the order of its fields."""
+    return manifest.model_dump(mode="json")
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Read a manifest; raises BundleError with every fault, or naming an unknown version."""
+    try:
+        plain = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"not JSON: {error}") from error
+    version = plain.get("schema_version") if isinstance(plain, dict) else None
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise BundleError(
+            f"schema_version {version!r} is not known, this program reads {SCHEMA_VERSION}"
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError("; ".join(_faults(error))) from error
+
+
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """The installed versions of packages; those not installed are left out."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _faults(error: ValidationError) -> list[str]:
+    return [
+        ".".join(str(part) for part in fault["loc"]) + f": {fault['msg']}".lstrip(".")
+        for fault in error.errors(include_url=False)
+    ]

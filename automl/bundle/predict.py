@@ -1,0 +1,71 @@
+"""A bundle on one image file. Needs onnxruntime, numpy, Pillow and pydantic, not torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from automl.bundle.loading import Bundle
+from automl.bundle.masks import mask_picture, overlay_picture, png_bytes
+from automl.data.decode import read_image
+from automl.errors import UsageError
+from automl.store import atomic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What was predicted; `shares` are the classes that occur with their shares of the pixels."""
+
+    width: int
+    height: int
+    milliseconds: float
+    shares: tuple[tuple[str, float], ...]
+
+
+def predict_file(
+    bundle: Path,
+    image: Path,
+    out: Path,
+    *,
+    overlay: Path | None = None,
+    threads: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Prediction:
+    """Segment the image file `image` into the PNG `out`, upright and at the image's own size.
+
+    `out` holds class indices with a palette of the class colours; `overlay` is the image with the
+    colours laid over it. `milliseconds` is the time of the model alone. Raises BundleError for a
+    damaged bundle, DataError for an unreadable image, UsageError for a name that is not *.png.
+    """
+    for path in (out, overlay):
+        if path is not None and path.suffix.lower() != ".png":
+            raise UsageError(f"{path}: pictures are written as PNG, so the name must end in .png")
+    named = [path.resolve() for path in (image, out, overlay) if path is not None]
+    if len(set(named)) < len(named):
+        raise UsageError(f"{out}: the image, --out and --overlay must be different files")
+    opened = Bundle.load(bundle, threads=threads)
+    image_hwc = read_image(image)
+    start = clock()
+    mask_hw = opened.predict(image_hwc)
+    milliseconds = (clock() - start) * 1e3
+    colours = opened.manifest.colours
+    atomic.write_bytes(out, png_bytes(mask_picture(mask_hw, colours)))
+    if overlay is not None:
+        picture = overlay_picture(image_hwc, mask_hw, colours)
+        atomic.write_bytes(overlay, png_bytes(picture))
+    counts = np.bincount(mask_hw.ravel(), minlength=len(colours))
+    names = opened.manifest.classes
+    return Prediction(
+        width=mask_hw.shape[1],
+        height=mask_hw.shape[0],
+        milliseconds=milliseconds,
+        shares=tuple(
+            (name, float(count / mask_hw.size))
+            for name, count in zip(names, counts, strict=True)
+            if count
+        ),
+    )

@@ -1,0 +1,65 @@
+"""Write a bundle: whole or not at all. Needs no torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from automl.bundle import layout
+from automl.bundle.checksums import write_checksums
+from automl.bundle.manifest import Manifest, manifest_json
+from automl.bundle.masks import mask_picture, png_bytes
+from automl.bundle.runtime import Session, open_session
+from automl.errors import BundleError
+from automl.store import atomic
+
+
+def write_bundle(
+    destination: Path,
+    *,
+    artifact: Path,
+    manifest: Manifest,
+    golden: Sequence[NDArray[np.uint8]],
+    model_card: str,
+) -> None:
+    """Make the folder `destination`, replacing a bundle that was there.
+
+    `artifact` is a wrapped network (see `wrap`). `golden` are uint8 images (H, W, 3); the masks
+    that the artifact makes of them here are what `verify_bundle` will expect. Raises BundleError
+    without a golden image, or where the artifact cannot be run on one or gives a label that is no
+    class. Nothing is left behind then.
+    """
+    if not golden:
+        raise BundleError("a bundle needs at least 1 golden image, got none")
+    session = open_session(artifact, threads=1)
+    with atomic.staged_folder(destination) as staged:
+        shutil.copyfile(artifact, staged / layout.MODEL)
+        atomic.write_json(staged / layout.MANIFEST, manifest_json(manifest))
+        atomic.write_text(staged / layout.CARD, model_card)
+        for index, image_hwc in enumerate(golden):
+            _write_golden(staged, index, image_hwc, session, manifest)
+        write_checksums(staged)
+
+
+def _write_golden(
+    folder: Path,
+    index: int,
+    image_hwc: NDArray[np.uint8],
+    session: Session,
+    manifest: Manifest,
+) -> None:
+    mask_hw = session.run(image_hwc)
+    if mask_hw.max() >= len(manifest.classes):
+        raise BundleError(
+            f"the model gives label {mask_hw.max()}, but the manifest has "
+            f"{len(manifest.classes)} classes"
+        )
+    image = Image.fromarray(np.ascontiguousarray(image_hwc))
+    mask = mask_picture(mask_hw, manifest.colours)
+    atomic.write_bytes(folder / layout.golden_input(index), png_bytes(image))
+    atomic.write_bytes(folder / layout.golden_mask(index), png_bytes(mask))

@@ -1,0 +1,185 @@
+"""What the commands print: a dataset, a plan, the front at the end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
+
+if TYPE_CHECKING:
+    from automl.space.experiment import Experiment
+    from automl.stages.pipeline import StudyReport
+
+
+#: The numbers of the table, each head in two lines: what, and its unit or split.
+_NUMBERS = (
+    "params\nM",
+    "size\nMB",
+    "mIoU\nval",
+    "mIoU\ntest",
+    "p50\nms",
+    "speed\nx",
+    "mIoU\nx",
+)
+
+
+_SHOWN_WARNINGS = 5
+
+
+def describe_dataset(info: DatasetInfo) -> list[str]:
+    """A dataset's size, classes and fingerprint."""
+    height, width = info.size
+    counts = ", ".join(f"{info.counts[split]} {split}" for split in SPLITS)
+    shares = ", ".join(
+        f"{name} {share:.2%}"
+        for name, share in zip(info.classes, info.class_pixel_share, strict=True)
+    )
+    return [
+        f"dataset    {info.name}: {counts} images at {height} x {width} (height x width)",
+        f"           fingerprint {info.fingerprint[:16]}",
+        f"classes    {shares} (of train pixels)",
+    ]
+
+
+def describe_warnings(warnings: Sequence[str]) -> list[str]:
+    """What the import found that is no fault but spoils scores; the first few of many."""
+    more = len(warnings) - _SHOWN_WARNINGS
+    lines = [f"warning    {warning}" for warning in warnings[:_SHOWN_WARNINGS]]
+    return (
+        [*lines, f"           and {more} more: automl data check lists them"] if more > 0 else lines
+    )
+
+
+def describe_experiment(experiment: Experiment) -> list[str]:
+    """What a file declares."""
+    search, train = experiment.search, experiment.train
+    budget = _budget(search.time_budget)
+    bounds = [f"{name} <= {bound:g}" for name, bound in experiment.constraints.items()]
+    goals = [f"{o.direction} {o.metric}" for o in experiment.objectives]
+    height, width = experiment.data.size
+    return [
+        f"data       {experiment.data.source} at {height} x {width} (height x width)",
+        f"space      {experiment.space.describe()}",
+        f"objectives {', '.join(goals)}" + (f"; subject to {', '.join(bounds)}" if bounds else ""),
+        f"budget     {search.trials} trials of at most {train.epochs} epochs, {budget}",
+        f"proposals  {search.sampler}, seed {search.seed}",
+    ]
+
+
+def _budget(given: str | float | None) -> str:
+    if given is None:
+        return "no time limit"
+    return f"at most {given}" if isinstance(given, str) else f"at most {given:g} s"
+
+
+def describe_plan(experiment: Experiment, backend: str, root: Path) -> list[str]:
+    """What a search is about to do."""
+    target, compress = experiment.target, experiment.compress
+    int8 = ", each also as INT8" if compress.int8 else ""
+    return [
+        *describe_experiment(experiment),
+        f"runs on    {backend}",
+        f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
+        f"then       {compress.winners} winners, {len(compress.students)} student(s) each{int8}",
+        f"results    {root}",
+        "",
+    ]
+
+
+def describe_report(report: StudyReport, root: Path) -> Group:
+    """The front against the default model, the counts of trials, and the bundles."""
+    ranking = report.ranking
+    default = ranking.candidate(ranking.standing.default)
+    table = Table(
+        title="Pareto front, measured on the exported files",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("model", "encoder", "decoder"):
+        table.add_column(name, overflow="fold")
+    for name in _NUMBERS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("note")
+    for member in ranking.front:
+        table.add_row(*_row(report, member, default))
+    table.add_section()
+    for candidate_id in dict.fromkeys([ranking.standing.smallest, ranking.standing.default]):
+        candidate = ranking.candidate(candidate_id)
+        if candidate is not None and candidate not in ranking.front:
+            table.add_row(*_row(report, candidate, default), style="dim")
+    return Group(Text(), table, Text("\n".join(_closing(report, root))))
+
+
+def _row(report: StudyReport, candidate: Candidate, default: Candidate | None) -> list[str]:
+    standing = report.ranking.standing
+    marks = {
+        "best": standing.best,
+        "smallest": standing.smallest,
+        "knee": standing.knee,
+        "default": standing.default,
+    }
+    own = [mark for mark, name in marks.items() if name == candidate.candidate_id]
+    return [
+        candidate.candidate_id,
+        str(candidate.params["encoder"]),
+        f"{candidate.params['decoder']} {candidate.params['decoder_width']}",
+        _cell(candidate, "params_m", "{:.2f}"),
+        _cell(candidate, "size_mb", "{:.1f}"),
+        _cell(candidate, "miou", "{:.4f}"),
+        _test_cell(candidate),
+        _cell(candidate, "latency_ms", "{:.2f}"),
+        _ratio(default, candidate, "latency_ms"),
+        _ratio(candidate, default, "miou"),
+        ", ".join(own),
+    ]
+
+
+def _cell(candidate: Candidate, metric: str, form: str) -> str:
+    value = candidate.value(metric)
+    return "-" if value is None else form.format(value)
+
+
+def _test_cell(candidate: Candidate) -> str:
+    value = candidate.value("miou", "test")
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _ratio(above: Candidate | None, below: Candidate | None, metric: str) -> str:
+    """How one model compares with the other, as a factor."""
+    top = None if above is None else above.value(metric)
+    bottom = None if below is None else below.value(metric)
+    return "-" if top is None or not bottom else f"{top / bottom:.2f}"
+
+
+def _blind_spots(report: StudyReport) -> list[str]:
+    """The classes of which the best model gets no pixel right on val."""
+    missed = report.ranking.blind_spots(report.ranking.standing.best)
+    return [f"beware: the best model never finds {', '.join(missed)} on val"] if missed else []
+
+
+def _closing(report: StudyReport, root: Path) -> list[str]:
+    ended = [result.status for result in report.results]
+    counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
+    reference = ", ".join(f"{value:.4g}" for value in report.ranking.reference)
+    best = shlex.quote(str(root / "bundles" / "best"))
+    bundles = [f"  {root / 'bundles' / name}" for name in report.bundles]
+    return [
+        "x: times the default model, trial 0 in FP32, on val; above 1 is better",
+        f"trials: {counts}",
+        f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
+        "",
+        "verified bundles:",
+        *bundles,
+        f"report: {root / 'report.md'}    picture: {root / 'front.png'}",
+        *_blind_spots(report),
+        f"next: automl predict {best} photo.jpg --out mask.png",
+    ]

@@ -1,0 +1,83 @@
+"""The command `automl`. Commands import what they need when they run: `--help` stays quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from automl import __version__
+from automl.cli.bundle import bundle_app
+from automl.cli.data import data_app
+from automl.cli.predict import predict
+from automl.cli.search import search
+from automl.cli.space import space_app
+from automl.errors import AutomlError, UsageError
+
+_EPILOG = (
+    "Start here: [bold]automl search --space quickstart.yaml[/bold] needs no data; "
+    "[bold]automl data check DIR[/bold] tells whether yours is sound."
+)
+
+app = typer.Typer(
+    name="automl",
+    help="From images and masks to a small, fast, verified segmentation model.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"automl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """From images and masks to a small, fast, verified segmentation model."""
+
+
+app.command(no_args_is_help=True)(search)
+app.command(no_args_is_help=True)(predict)
+app.add_typer(bundle_app, name="bundle")
+app.add_typer(data_app, name="data")
+app.add_typer(space_app, name="space")
+
+
+def main() -> None:
+    """Run the command line: exit code 2 for what the user can fix, 1 for what ended a study."""
+    # Read when torch is loaded: threads that spin while they wait bring training to a standstill
+    # as soon as another program wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except UsageError as error:
+        _tell(str(error))
+        sys.exit(2)
+    except AutomlError as error:
+        _tell(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _tell(f"{error.filename}: {error.strerror}")
+        sys.exit(2)
+
+
+def _tell(text: str) -> None:
+    # Several faults get a line each, below one another.
+    separator = "\n" if "\n" in text else " "
+    print(f"error:{separator}{text}", file=sys.stderr)

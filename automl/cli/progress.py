@@ -1,0 +1,132 @@
+"""The progress of a search: a live panel on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from automl.conductor.snapshot import Observer, Snapshot
+from automl.records import Objective, TrialConfig, TrialMessage, TrialStatus, Verdict
+
+_RECENT = 6
+_STYLES = {
+    TrialStatus.COMPLETED: "green",
+    TrialStatus.STOPPED: "yellow",
+    TrialStatus.INFEASIBLE: "magenta",
+    TrialStatus.FAILED: "bold red",
+}
+
+
+class Progress(Observer, Protocol):
+    """An observer that can also be told a line."""
+
+    def say(self, line: str) -> None:
+        """Show a line of text."""
+
+
+class PlainProgress:
+    """One line an event, for logs and pipes."""
+
+    def __init__(self, console: Console, objectives: Sequence[Objective]) -> None:
+        self._console = console
+        self._objectives = objectives
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def on_message(self, config: TrialConfig, message: TrialMessage, verdict: Verdict) -> None:
+        """Print what a trial reports."""
+        self.say(message_text(config, message, verdict, self._objectives))
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Nothing: lines come with the events."""
+
+
+class LiveProgress:
+    """A panel that is redrawn: counts, best so far, time left, and the latest events."""
+
+    def __init__(self, live: Live, objectives: Sequence[Objective]) -> None:
+        self._live = live
+        self._objectives = objectives
+        self._recent: list[Text] = []
+
+    def say(self, line: str) -> None:
+        """Print a line above the panel."""
+        self._live.console.print(line, highlight=False, markup=False)
+
+    def on_message(self, config: TrialConfig, message: TrialMessage, verdict: Verdict) -> None:
+        """Keep the latest events; those that end a trial are printed above the panel."""
+        text = message_text(config, message, verdict, self._objectives)
+        if message.status is not None or verdict is Verdict.STOP:
+            status = TrialStatus.STOPPED if message.status is None else message.status
+            self._live.console.print(Text(text, style=_STYLES[status]))
+        else:
+            self._recent = [*self._recent, Text(text, style="dim")][-_RECENT:]
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Redraw."""
+        bar = ProgressBar(total=snapshot.planned, completed=snapshot.ended, width=60)
+        line = Text(snapshot_text(snapshot, self._objectives))
+        self._live.update(Group(*self._recent, Text(), bar, line))
+
+
+@contextmanager
+def showing_progress(console: Console, objectives: Sequence[Objective]) -> Iterator[Progress]:
+    """The progress display that suits the console."""
+    if not console.is_terminal:
+        yield PlainProgress(console, objectives)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield LiveProgress(live, objectives)
+
+
+def message_text(
+    config: TrialConfig, message: TrialMessage, verdict: Verdict, objectives: Sequence[Objective]
+) -> str:
+    """One line for an event of a trial."""
+    head = f"trial {config.number:>3}"
+    if message.kind == "costs":
+        costs = "  ".join(f"{m.metric} {m.value:.3g}" for m in message.measurements)
+        what = ", ".join(f"{config.params.get(k)}" for k in ("encoder", "decoder", "decoder_width"))
+        return f"{head}  starts: {what}: {costs}"
+    if message.kind == "epoch":
+        scores = "  ".join(
+            f"{o.metric} {message.metrics[o.metric]:.4f}"
+            for o in objectives
+            if o.metric in message.metrics
+        )
+        stop = "  stopped here" if verdict is Verdict.STOP else ""
+        return f"{head}  epoch {message.epoch:>3}  {scores}{stop}"
+    reason = f": {message.reason}" if message.reason else ""
+    return f"{head}  {message.status}{reason}"
+
+
+def snapshot_text(snapshot: Snapshot, objectives: Sequence[Objective]) -> str:
+    """The counts, the best trial and the times in two lines."""
+    counts = (
+        f"{snapshot.running} running, {snapshot.waiting} waiting, {snapshot.completed} completed, "
+        f"{snapshot.stopped} stopped, {snapshot.infeasible} infeasible, {snapshot.failed} failed"
+    )
+    parts = [f"front: {snapshot.front_size}", f"elapsed {duration(snapshot.elapsed_s)}"]
+    if snapshot.best is not None:
+        values = zip(objectives, snapshot.best.values, strict=True)
+        scores = ", ".join(f"{o.metric} {value:.4g}" for o, value in values)
+        parts.insert(0, f"best so far: trial {snapshot.best.number} ({scores})")
+    if snapshot.time_left_s is not None:
+        parts.append(f"about {duration(snapshot.time_left_s)} left")
+    return counts + "\n" + ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 45 s, 12 min, 1 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

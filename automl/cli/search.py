@@ -1,0 +1,197 @@
+"""`automl search`: one experiment file in, verified bundles out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automl.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from automl.backend import Backend
+    from automl.data.dataset import Dataset
+    from automl.records import DatasetInfo
+    from automl.space.experiment import Experiment
+    from automl.store.layout import StudyFolder
+
+_INTERRUPTED = 130
+
+
+def search(
+    space: Annotated[
+        str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; default: results/<name of the file>.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Configurations to try.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a full trial.")] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Longest time to search, such as 30m or 2h.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option(min=1, help="Data-parallel processes of each trial.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster; default: start one.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Run in this process, without Ray.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the study in --out and start anew.")
+    ] = False,
+) -> None:
+    """Search, compress, rank and export: ends in verified bundles in OUT/bundles.
+
+    The same command continues a study that was interrupted.
+
+    Try it without data: automl search --space quickstart.yaml
+    """
+    from automl.space.loading import Overrides, load_experiment
+
+    if local and address is not None:
+        raise UsageError("--local and --address exclude each other: give one of them")
+    overrides = Overrides(
+        trials=trials,
+        epochs=epochs,
+        time_budget=time_budget,
+        data=data,
+        seed=seed,
+        workers=workers_per_trial,
+    )
+    experiment = load_experiment(space, overrides)
+    root = Path("results", Path(space).stem) if out is None else out
+    try:
+        _run(experiment, root, _Where(local=local, address=address, overwrite=overwrite))
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nStopped. {_what_is_kept(root)} To continue: {_same_command()}\n"
+            "To start anew, add --overwrite.",
+            err=True,
+        )
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Where:
+    """Where a study runs, and whether it begins anew."""
+
+    local: bool
+    address: str | None
+    overwrite: bool
+
+
+def _run(experiment: Experiment, root: Path, where: _Where) -> None:
+    from rich.console import Console
+
+    from automl.cli.describe import (
+        describe_dataset,
+        describe_plan,
+        describe_report,
+        describe_warnings,
+    )
+    from automl.cli.interruption import InterruptibleProgress, interruptible
+    from automl.cli.progress import showing_progress
+
+    # Lines in a pipe are never cut: tables keep their width.
+    console = Console() if sys.stdout.isatty() else Console(width=128)
+    console.print("loading PyTorch and the dataset ...", style="dim")
+    from automl.stages.pipeline import run_study
+    from automl.stages.preflight import check_models
+    from automl.stages.study import Study
+
+    check_models(experiment)
+    dataset = _dataset(experiment, console)
+    folder = _study_folder(experiment, root.absolute(), where, dataset.info)
+    for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
+        console.print(line, highlight=False, markup=False)
+    # Ray, when it starts, puts a handler of its own in place: ours comes after it.
+    with _backend(experiment, where) as backend, interruptible() as interruption:
+        for line in describe_plan(experiment, backend.describe(), root):
+            console.print(line, highlight=False, markup=False)
+        with showing_progress(console, experiment.objectives) as progress:
+            study = Study(
+                experiment=experiment,
+                folder=folder,
+                dataset=dataset,
+                backend=backend,
+                narrator=InterruptibleProgress(progress, interruption),
+            )
+            report = run_study(study, clock=time.monotonic)
+    console.print(describe_report(report, root))
+
+
+def _dataset(experiment: Experiment, console: Console) -> Dataset:
+    from automl.data.importing import cached_dataset
+
+    data = experiment.data
+    with console.status("importing images") as status:
+        return cached_dataset(
+            data.source,
+            size=data.size,
+            split_seed=data.split_seed,
+            progress=lambda done, total: status.update(f"importing images: {done} of {total}"),
+        )
+
+
+def _study_folder(
+    experiment: Experiment, root: Path, where: _Where, info: DatasetInfo
+) -> StudyFolder:
+    from automl.store.layout import StudyFolder
+
+    folder = StudyFolder(root)
+    if where.overwrite:
+        folder.clear()
+    elif folder.dataset_file.exists():
+        # Another dataset is refused before anything is written.
+        folder.record_dataset(info)
+    folder = StudyFolder.open_or_create(root, experiment.to_json(), experiment.key())
+    folder.record_dataset(info)
+    return folder
+
+
+@contextmanager
+def _backend(experiment: Experiment, where: _Where) -> Iterator[Backend]:
+    backend = _local(experiment) if where.local else _ray(experiment, where.address)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def _local(experiment: Experiment) -> Backend:
+    from automl.backend import LocalBackend
+
+    return LocalBackend(experiment)
+
+
+def _ray(experiment: Experiment, address: str | None) -> Backend:
+    from automl.distributed import connection
+
+    connection.prepare_environment()
+    connection.connect(address)
+    from automl.distributed.ray_backend import RayBackend
+
+    return RayBackend(experiment)
+
+
+def _what_is_kept(root: Path) -> str:
+    return f"Everything finished is in {root}." if root.exists() else "Nothing was begun."
+
+
+def _same_command() -> str:
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    return shlex.join(["automl", *words])

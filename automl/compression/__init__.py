@@ -1,0 +1,1 @@
+"""Prune, distil, quantize: a model in, a new model out."""

@@ -1,0 +1,250 @@
+"""Channel pruning: a network in, a narrower network out.
+
+torch-pruning traces which channels hang together (Fang et al. 2023, DepGraph); how many go, and
+which, is decided here. In every group of coupled channels the same share goes, the least
+important first: mean over the group's layers of the squared weights of a channel.
+
+Legend: N batch, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from automl.compression.rebuild import fit_to_state, regroup
+from automl.errors import TrialError
+from automl.models.build import SegmentationNet
+
+__all__ = ["fit_to_state", "kept_channels", "prune"]
+
+#: Widths of pruned layers are multiples of this: what CPU kernels are fastest at.
+GRID = 8
+
+MAX_RATIO = 0.9
+
+
+_REARRANGEMENTS = frozenset(
+    {
+        tp.ops.OPTYPE.RESHAPE,
+        tp.ops.OPTYPE.SPLIT,
+        tp.ops.OPTYPE.UNBIND,
+        tp.ops.OPTYPE.SLICE,
+        tp.ops.OPTYPE.EXPAND,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """Channels that go, named by the layer in which their group starts."""
+
+    root: nn.Module
+    channels: list[int]
+
+
+def prune(model: SegmentationNet, example_nchw: Tensor, ratio: float) -> SegmentationNet:
+    """Give a copy of `model` that lacks about `ratio` of the channels of every layer.
+
+    `example_nchw` is any batch of images of a size that the network takes, on its device; only
+    its shape matters. Widths are rounded to the nearest multiple of 8, so layers of at most 8
+    channels stay whole; so do those of attention, and grouped convolutions that are too narrow to
+    lose channels of every group alike. A GroupNorm keeps the channels in a group instead of the
+    number of groups, since channels could otherwise hardly go. The outputs of the head, the
+    classes, stay. The same weights give the same result, and `model` is left as it was. Raises
+    ValueError for a ratio outside [0, 0.9], TrialError where the network cannot be pruned.
+    """
+    if not 0 <= ratio <= MAX_RATIO:
+        raise ValueError(f"ratio must be from 0 to {MAX_RATIO}, got {ratio}")
+    pruned = copy.deepcopy(model)
+    if ratio == 0:
+        return pruned
+    pruned.zero_grad(set_to_none=True)
+    image_nchw = example_nchw[:1].detach()
+    # In networks that it was not made for, torch-pruning fails with errors of all kinds.
+    try:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            _narrow(pruned, image_nchw, ratio)
+        with torch.no_grad():
+            logits_nkhw = pruned.eval()(image_nchw)
+    except Exception as error:
+        problem = "pruning: this network's layers cannot be narrowed; set pruning_ratio to 0"
+        raise TrialError(f"{problem} ({type(error).__name__}: {error})") from error
+    expected = (1, model.head.out_channels, *image_nchw.shape[2:])
+    assert tuple(logits_nkhw.shape) == expected, "pruning changed the shape of the logits"
+    _restore_flags(pruned, model)
+    return pruned
+
+
+class _RegroupingNorm:
+    """How torch-pruning narrows a GroupNorm: any channels may go, the groups are made anew."""
+
+    pruning_dim = 1
+
+    def prune_out_channels(self, layer: nn.GroupNorm, idxs: list[int]) -> nn.GroupNorm:
+        gone = set(idxs)
+        keep = torch.tensor([place for place in range(layer.num_channels) if place not in gone])
+        regroup(layer, len(keep))
+        if layer.affine:
+            keep = keep.to(layer.weight.device)
+            layer.weight = nn.Parameter(layer.weight.detach()[keep])
+            layer.bias = nn.Parameter(layer.bias.detach()[keep])
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.GroupNorm) -> int:
+        return layer.num_channels
+
+    get_in_channels = get_out_channels
+
+    def get_out_channel_groups(self, layer: nn.GroupNorm) -> int:
+        del layer
+        return 1
+
+    get_in_channel_groups = get_out_channel_groups
+
+
+def _narrow(model: SegmentationNet, image_nchw: Tensor, ratio: float) -> None:
+    """Prune in place; leaves `model` in eval mode, with gradients on for all parameters."""
+    graph = _trace(model, image_nchw)
+    # All are chosen before any goes, so that the order of the groups does not matter.
+    for cut in list(_choose(model, graph, ratio)):
+        group = graph.get_pruning_group(cut.root, _out_pruning(graph, cut.root), cut.channels)
+        if graph.check_pruning_group(group):
+            group.prune()
+
+
+def _trace(model: SegmentationNet, image_nchw: Tensor) -> Any:
+    norms = {type(module) for module in model.modules() if isinstance(module, nn.GroupNorm)}
+    # Only what has a gradient leaves a trace.
+    model.requires_grad_(requires_grad=True)
+    return tp.DependencyGraph().build_dependency(
+        model,
+        image_nchw,
+        # Without it, the tracer first tries the images of the batch as arguments.
+        forward_fn=lambda network, images: network(images),
+        customized_pruners={kind: _RegroupingNorm() for kind in norms},
+        verbose=False,
+    )
+
+
+def _choose(model: SegmentationNet, graph: Any, ratio: float) -> Iterator[_Cut]:
+    """Walk over the groups of coupled channels, in the order of the layers."""
+    importance = tp.importance.GroupMagnitudeImportance(p=2)
+    done: set[nn.Module] = {model.head}
+    for layer in model.modules():
+        # A depthwise layer belongs to whatever feeds it: behind a concatenation, to several
+        # groups. As a root it would rank these together and leave each off the grid.
+        if layer in done or layer not in graph.module2node or not _is_root(layer):
+            continue
+        everything = list(range(_out_channels(layer)))
+        group = graph.get_pruning_group(layer, _out_pruning(graph, layer), everything)
+        members = {
+            item.dep.target.module
+            for item in group
+            if graph.is_out_channel_pruning_fn(item.dep.handler)
+        }
+        done |= members
+        if model.head in members or _is_rearranged(group):
+            continue
+        channels = _least_important(importance(group), ratio, _blocks(group))
+        if channels and _takes_no_others(graph, layer, channels):
+            yield _Cut(root=layer, channels=channels)
+
+
+def _is_root(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return not _is_depthwise(layer)
+    return isinstance(layer, nn.Linear)
+
+
+def _is_depthwise(layer: nn.Conv2d) -> bool:
+    return layer.groups > 1 and layer.groups == layer.out_channels
+
+
+def _is_rearranged(group: Any) -> bool:
+    """Whether channels of the group pass through a reshape or a split, as in attention.
+
+    There, which channels belong together depends on numbers that the graph does not hold.
+    """
+    nodes = (item.dep.target for item in group)
+    return any(node.type in _REARRANGEMENTS and not _is_harmless(node) for node in nodes)
+
+
+def _is_harmless(node: Any) -> bool:
+    """Whether a reshape leaves the channels alone.
+
+    That of a bare parameter only adds dimensions for broadcasting; that in front of a linear
+    layer's product only flattens the other dimensions.
+    """
+    if [source.type for source in node.inputs] == [tp.ops.OPTYPE.PARAMETER]:
+        return True
+    users = {user.grad_fn.name() for user in node.outputs if user.grad_fn is not None}
+    return bool(users) and users <= {"AddmmBackward0", "MmBackward0"}
+
+
+def _takes_no_others(graph: Any, root: nn.Module, channels: list[int]) -> bool:
+    """Whether these channels can go alone: where a layer's channels hang on one another, no."""
+    group = graph.get_pruning_group(root, _out_pruning(graph, root), channels)
+    return all(len(item.idxs) == len(channels) for item in group if item.dep.target.module is root)
+
+
+def _blocks(group: Any) -> int:
+    """In how many equal blocks grouped convolutions split the channels: all must shrink alike."""
+    layers = (item.dep.target.module for item in group)
+    grouped = [
+        layer.groups
+        for layer in layers
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1 and not _is_depthwise(layer)
+    ]
+    return math.lcm(*grouped)
+
+
+def _least_important(scores: Tensor | None, ratio: float, blocks: int) -> list[int]:
+    """The channels that go; the same number from each block, ties by place."""
+    if scores is None or len(scores) % blocks:
+        return []
+    size = len(scores) // blocks
+    kept = kept_channels(len(scores), ratio, step=math.lcm(GRID, blocks)) // blocks
+    ranked = torch.sort(scores.detach().cpu().view(blocks, size).mean(dim=0), stable=True).indices
+    going = ranked[: size - kept].tolist()
+    return sorted(block * size + place for block in range(blocks) for place in going)
+
+
+def kept_channels(channels: int, ratio: float, *, step: int = GRID) -> int:
+    """How many of `channels` stay: the multiple of 8 nearest to their share, halves up.
+
+    With a coarser `step`, which a grouped convolution forces, the next multiple above the share.
+    At least `step`, at most `channels`; it never grows with `ratio`.
+    """
+    share = (1 - ratio) * channels / step
+    steps = math.floor(share + 0.5) if step == GRID else math.ceil(share)
+    return min(channels, max(1, steps) * step)
+
+
+def _out_pruning(graph: Any, layer: nn.Module) -> Any:
+    return graph.get_pruner_of_module(layer).prune_out_channels
+
+
+def _out_channels(layer: nn.Module) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    assert isinstance(layer, nn.Conv2d)
+    return layer.out_channels
+
+
+def _restore_flags(pruned: nn.Module, model: nn.Module) -> None:
+    trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, parameter in pruned.named_parameters():
+        parameter.requires_grad_(trainable[name])
+    training = {name: module.training for name, module in model.named_modules()}
+    for name, module in pruned.named_modules():
+        module.training = training[name]

@@ -1,0 +1,1 @@
+"""Decides what a search does next; where it runs is a backend's business."""

@@ -1,0 +1,1 @@
+"""Datasets: check, import, Arrow storage, augmentation, batches."""

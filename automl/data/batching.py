@@ -1,0 +1,187 @@
+"""Batches of one epoch; what they hold depends on the seed, the epoch and the sample alone.
+
+Neither the number of loader threads nor that of processes changes which samples a global batch
+holds, or how they are augmented and mixed.
+
+Shapes: N batch, H and W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from automl.data.augment import Augmentation
+from automl.data.dataset import ArrowSplit, UInt8
+
+#: Tell the streams of random numbers of one epoch apart.
+_ORDER, _AUGMENT, _CUTMIX = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Images (N, H, W, 3) uint8 RGB, and masks (N, H, W) int64 with 255 where ignored."""
+
+    images_nhwc: torch.Tensor
+    masks_nhw: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """How one process walks through a split.
+
+    `batch_size` counts the samples of the global batch, over all `world_size` processes.
+    `shuffle` is for training: a new order each epoch, the last incomplete global batch left out
+    unless it is the only one. Without it each sample comes exactly once over all processes, in
+    order. `cutmix` is the probability of CutMix for each global batch. `loader_workers` threads
+    prepare batches ahead; 0 prepares each when asked.
+    """
+
+    batch_size: int
+    augmentation: str = "none"
+    cutmix: float = 0.0
+    seed: int = 0
+    shuffle: bool = False
+    global_rank: int = 0
+    world_size: int = 1
+    loader_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.world_size <= self.batch_size:
+            raise ValueError(
+                "batch_size must be at least world_size, and that at least 1; "
+                f"got batch_size {self.batch_size}, world_size {self.world_size}"
+            )
+        if not 0 <= self.global_rank < self.world_size:
+            raise ValueError(
+                f"global_rank must be in 0..{self.world_size - 1}, got {self.global_rank}"
+            )
+        if not 0.0 <= self.cutmix <= 1.0:
+            raise ValueError(f"cutmix is a probability, 0 to 1, got {self.cutmix}")
+        if self.seed < 0 or self.loader_workers < 0:
+            raise ValueError(
+                "seed and loader_workers must not be negative, "
+                f"got {self.seed} and {self.loader_workers}"
+            )
+
+
+def num_batches(length: int, settings: BatchSettings) -> int:
+    """Global batches of an epoch over `length` samples."""
+    if settings.shuffle:
+        return min(length, max(1, length // settings.batch_size))
+    return -(-length // settings.batch_size)
+
+
+def epoch_batches(split: ArrowSplit, settings: BatchSettings, epoch: int) -> Iterator[Batch]:
+    """Give this process's part of each global batch of an epoch.
+
+    Training gives every process as many batches; otherwise a process may get none of the last one.
+    """
+    plan = _Epoch(split, settings, epoch)
+    numbers = range(num_batches(len(split), settings))
+    if settings.loader_workers == 0:
+        return (batch for batch in map(plan.batch, numbers) if batch is not None)
+    return _prepared(plan, numbers, settings.loader_workers)
+
+
+def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns to paste: an area share drawn evenly, cut off at the picture's edges.
+
+    Source: Yun et al. 2019, "CutMix", eq. 2 and 3, with lambda of Beta(1, 1).
+    """
+    share = float(np.sqrt(1.0 - rng.random()))
+    spans = []
+    for side in size:
+        centre, half = int(rng.integers(side)), round(side * share) // 2
+        spans.append(slice(max(0, centre - half), min(side, centre + half)))
+    return spans[0], spans[1]
+
+
+class _Epoch:
+    """Every batch of an epoch, by its number; may be asked from several threads."""
+
+    def __init__(self, split: ArrowSplit, settings: BatchSettings, epoch: int) -> None:
+        self._split = split
+        self._settings = settings
+        self._epoch = epoch
+        self._augmentation = Augmentation(settings.augmentation, split.size)
+        rows = np.arange(len(split))
+        self._rows = self._stream(_ORDER).permutation(rows) if settings.shuffle else rows
+
+    def batch(self, number: int) -> Batch | None:
+        """What this process has of global batch `number`, or None where it has none."""
+        settings = self._settings
+        first = number * settings.batch_size
+        rows = self._rows[first : first + settings.batch_size]
+        if settings.shuffle and len(rows) < settings.world_size:
+            rows = np.resize(rows, settings.world_size)  # a process without a sample would hang
+        mine = range(settings.global_rank, len(rows), settings.world_size)
+        if not mine:
+            return None
+        rng = self._stream(_CUTMIX, number)
+        if rng.random() < settings.cutmix:
+            images, masks = self._mixed(rows, mine, rng)
+        else:
+            images, masks = _stacked([self._sample(int(rows[place])) for place in mine])
+        return Batch(
+            images_nhwc=torch.from_numpy(images),
+            masks_nhw=torch.from_numpy(masks.astype(np.int64)),
+        )
+
+    def _mixed(
+        self, rows: npt.NDArray[np.int64], mine: Sequence[int], rng: np.random.Generator
+    ) -> tuple[UInt8, UInt8]:
+        """Paste one box of each sample's partner into it; partners come from the global batch."""
+        partners = rng.permutation(len(rows))
+        box = cutmix_box(rng, self._split.size)
+        needed = sorted({*mine, *(int(partners[place]) for place in mine)})
+        samples = {place: self._sample(int(rows[place])) for place in needed}
+        images, masks = _stacked([samples[place] for place in mine])
+        for own, place in enumerate(mine):
+            image, mask = samples[int(partners[place])]
+            images[own][box] = image[box]
+            masks[own][box] = mask[box]
+        return images, masks
+
+    def _sample(self, row: int) -> tuple[UInt8, UInt8]:
+        image, mask = self._split.image(row), self._split.mask(row)
+        if self._settings.augmentation == "none":
+            return image, mask
+        seed = int(self._sequence(_AUGMENT, row).generate_state(1)[0])
+        return self._augmentation(image, mask, seed)
+
+    def _stream(self, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng(self._sequence(*purpose))
+
+    def _sequence(self, *purpose: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence([self._settings.seed, self._epoch, *purpose])
+
+
+def _stacked(samples: Sequence[tuple[UInt8, UInt8]]) -> tuple[UInt8, UInt8]:
+    """Samples as one array of images and one of masks, both copies."""
+    return np.stack([image for image, _ in samples]), np.stack([mask for _, mask in samples])
+
+
+def _prepared(plan: _Epoch, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
+    """The batches in order, two a worker made ahead by threads."""
+    waiting: deque[Future[Batch | None]] = deque()
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="automl-loader")
+    try:
+        for number in numbers:
+            waiting.append(pool.submit(plan.batch, number))
+            if len(waiting) > 2 * workers:
+                batch = waiting.popleft().result()
+                if batch is not None:
+                    yield batch
+        while waiting:
+            batch = waiting.popleft().result()
+            if batch is not None:
+                yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)

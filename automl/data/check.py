@@ -1,0 +1,200 @@
+"""A full check of a folder dataset before any training: every fault, each with its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from automl.data.declaration import DECLARATION_FILE
+from automl.data.examine import Counts, Examined, examine
+from automl.data.faults import Fault, describe
+from automl.data.folders import FolderDataset, Sample, Survey, survey_folder
+from automl.records import SPLITS, Split
+
+#: Told after each sample: how many are done, of how many.
+Progress = Callable[[int, int], None]
+
+#: Samples decoded ahead of the one being handled: bounds the memory.
+_AHEAD = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """One class: its share of the labelled train pixels, and the images that hold it, by split."""
+
+    name: str
+    train_pixel_share: float
+    images: Mapping[Split, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a check found. Counts and classes cover the sound samples only."""
+
+    root: Path
+    name: str
+    counts: Mapping[Split, int]
+    classes: tuple[ClassRow, ...]
+    faults: tuple[Fault, ...]
+    warnings: tuple[str, ...]
+
+    def summary(self) -> str:
+        """The report as lines of text: counts, one line a class, warnings, faults."""
+        counts = ", ".join(f"{split} {self.counts[split]}" for split in SPLITS)
+        lines = [f"{self.name} ({self.root}): {counts} images"]
+        lines += [_class_line(row) for row in self.classes]
+        lines += [f"  note: {warning}" for warning in self.warnings]
+        if self.faults:
+            lines += [f"{len(self.faults)} faults:", describe(self.faults)]
+        return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class ClassCounts:
+    """Pixels and images of each class in one split."""
+
+    pixels: Counts
+    images: Counts
+
+    def add(self, found: Counts) -> None:
+        """Count one mask, given the pixels that each class has in it."""
+        self.pixels += found
+        self.images += found > 0
+
+
+def no_counts(num_classes: int) -> dict[Split, ClassCounts]:
+    """Counts of zero for every split."""
+    zeros = np.zeros((2 * len(SPLITS), num_classes), dtype=np.int64)
+    return {
+        split: ClassCounts(pixels=zeros[2 * place], images=zeros[2 * place + 1])
+        for place, split in enumerate(SPLITS)
+    }
+
+
+def pixel_shares(counts: ClassCounts) -> tuple[float, ...]:
+    """The share of each class in the labelled pixels; zeros where there is none."""
+    total = max(1, int(counts.pixels.sum()))
+    return tuple(float(pixels) / total for pixels in counts.pixels)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been seen of a folder dataset so far."""
+
+    counts: dict[Split, ClassCounts]
+    faults: list[Fault]
+    seen: dict[bytes, tuple[Split, Path]] = field(default_factory=dict)
+    sound: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    repeats: list[str] = field(default_factory=list)
+
+    def add(self, split: Split, examined: Examined) -> None:
+        """Take one sample in, sound or not."""
+        self.faults += examined.faults
+        if examined.class_pixels is None or examined.digest is None:
+            return
+        self.sound[split] += 1
+        self.counts[split].add(examined.class_pixels)
+        path = examined.sample.image
+        first_split, first = self.seen.setdefault(examined.digest, (split, path))
+        if first_split != split:
+            self.repeats.append(f"{path}: the same image as {first}: scores on it mean little")
+
+
+def check_folder(
+    root: Path, *, split_seed: int = 0, progress: Progress | None = None
+) -> CheckReport:
+    """Read every file of a folder dataset and report; raises DataError only without a folder."""
+    survey = survey_folder(root, split_seed)
+    dataset = survey.dataset
+    tally = Tally(counts=no_counts(len(dataset.classes)), faults=list(survey.faults))
+    for split, examined in examine_all(dataset, None, progress):
+        tally.add(split, examined)
+    tally.faults += absence_faults(dataset, tally)
+    shares = pixel_shares(tally.counts["train"])
+    rows = tuple(
+        ClassRow(
+            name=name,
+            train_pixel_share=shares[index],
+            images={split: int(tally.counts[split].images[index]) for split in SPLITS},
+        )
+        for index, name in enumerate(dataset.classes)
+    )
+    return CheckReport(
+        root=root,
+        name=dataset.name,
+        counts=tally.sound,
+        classes=rows,
+        faults=tuple(tally.faults),
+        warnings=all_warnings(survey, tally),
+    )
+
+
+def examine_all(
+    dataset: FolderDataset, size: tuple[int, int] | None, progress: Progress | None
+) -> Iterator[tuple[Split, Examined]]:
+    """Read every sample, several at once, and give them in the order of the splits and names.
+
+    `size` is what `examine` resizes to.
+    """
+    tasks = [(split, sample) for split in SPLITS for sample in dataset.samples[split]]
+
+    def work(task: tuple[Split, Sample]) -> tuple[Split, Examined]:
+        return task[0], examine(task[1], dataset, size)
+
+    remaining, done = iter(tasks), 0
+    with ThreadPoolExecutor() as pool:
+        while chunk := list(islice(remaining, _AHEAD)):
+            for result in pool.map(work, chunk):
+                yield result
+                done += 1
+                if progress is not None:
+                    progress(done, len(tasks))
+
+
+def absence_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
+    """A fault for each class that no sound train mask holds, naming where it does occur.
+
+    Without any sound train sample there is none: the other faults say enough.
+    """
+    if tally.sound["train"] == 0:
+        return []
+    faults = []
+    for index, name in enumerate(dataset.classes):
+        if tally.counts["train"].images[index] == 0:
+            elsewhere = {split: int(tally.counts[split].images[index]) for split in ("val", "test")}
+            found = ", ".join(f"{count} of {split}" for split, count in elsewhere.items())
+            value = dataset.labels[index]
+            problem = (
+                f"class {name!r} (value {value}) is absent from the masks of train "
+                f"(images that hold it: {found}): it cannot be learnt"
+            )
+            declared = dataset.root / DECLARATION_FILE
+            path = declared if declared.is_file() else dataset.root
+            faults.append(Fault(path=path, problem=problem))
+    return faults
+
+
+def all_warnings(survey: Survey, tally: Tally) -> tuple[str, ...]:
+    """What is no fault but spoils scores, once every sample is in the tally."""
+    return (*survey.warnings, *tally.repeats, *_thin_classes(survey.dataset, tally))
+
+
+def _thin_classes(dataset: FolderDataset, tally: Tally) -> list[str]:
+    held_out: tuple[Split, ...] = ("val", "test")
+    images = {split: tally.counts[split].images for split in SPLITS}
+    return [
+        f"class {name!r} is absent from {split}: it is not scored there"
+        for index, name in enumerate(dataset.classes)
+        for split in held_out
+        if images["train"][index] and not images[split][index]
+    ]
+
+
+def _class_line(row: ClassRow) -> str:
+    images = ", ".join(f"{split} {row.images[split]}" for split in SPLITS)
+    return f"  {row.name}: {100 * row.train_pixel_share:.2f} % of train pixels; images: {images}"

@@ -1,0 +1,196 @@
+"""Importing a dataset: checked, decoded once, resized, stored in Arrow files; then cached."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from automl.data import surface_defects
+from automl.data.check import (
+    Progress,
+    Tally,
+    absence_faults,
+    all_warnings,
+    examine_all,
+    no_counts,
+)
+from automl.data.dataset import FORMAT_VERSION, Dataset, is_dataset, open_dataset
+from automl.data.faults import refuse
+from automl.data.folders import sample_files, survey_folder
+from automl.data.writing import DatasetWriter
+from automl.errors import DataError, UsageError
+from automl.records import short_hash
+from automl.space.fields import Side
+from automl.store.atomic import STAGED_SUFFIX, staged_folder
+
+BUILTIN_PREFIX = "builtin:"
+
+#: Datasets that are made, not read: each fills a folder, given size and seed.
+BUILTINS: Mapping[str, Callable[[Path, tuple[int, int], int], None]] = {
+    "builtin:surface-defects": surface_defects.write_dataset,
+}
+_BUILTIN_VERSIONS: Mapping[str, int] = {"builtin:surface-defects": surface_defects.VERSION}
+
+#: The rule of `DataSettings.size`.
+_SIZE = TypeAdapter(tuple[Side, Side])
+
+#: What a killed import left behind is removed after this many seconds.
+_ABANDONED_S = 24 * 3600.0
+
+
+def import_dataset(
+    source: str,
+    *,
+    size: tuple[int, int],
+    split_seed: int = 0,
+    destination: Path,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Import a folder or a builtin dataset to `destination`, whole or not at all.
+
+    `size` is (height, width) in pixels: images are resized bilinearly with antialiasing, masks by
+    the nearest pixel. `split_seed` divides an undivided folder, and seeds a builtin. An imported
+    dataset at `destination` is replaced. What is no fault of the source but spoils scores is in
+    the `warnings` of the dataset.
+
+    Raises:
+        UsageError: networks do not take this size (`check_size`).
+        DataError: all faults of the source, or `destination` holds something else.
+    """
+    check_source(source)
+    check_size(size)
+    if destination.exists() and not _is_replaceable(destination):
+        raise DataError(f"{destination}: holds something that is no dataset: choose another place")
+    with staged_folder(destination) as staging:
+        if source in BUILTINS:
+            BUILTINS[source](staging, size, split_seed)
+        else:
+            _write_folder_dataset(Path(source), staging, size, split_seed, progress)
+    return open_dataset(destination)
+
+
+def cached_dataset(
+    source: str,
+    *,
+    size: tuple[int, int],
+    split_seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Give the imported form of a source, importing it where the cache does not hold it yet.
+
+    The cache is `cache`, $AUTOML_CACHE, or ~/.cache/automl. A source that is an imported dataset
+    itself is opened where it lies; its size must be `size`. Raises as `import_dataset` does.
+    """
+    check_source(source)
+    check_size(size)
+    if source not in BUILTINS and is_dataset(Path(source)):
+        return _imported_already(Path(source), size)
+    folder = (default_cache() if cache is None else cache) / "datasets"
+    place = folder / _cache_name(source, size, split_seed)
+    if is_dataset(place):
+        try:
+            return open_dataset(place)
+        except DataError:
+            pass  # damaged since it was written: made anew below
+    _remove_abandoned(folder)
+    try:
+        return import_dataset(
+            source, size=size, split_seed=split_seed, destination=place, progress=progress
+        )
+    except OSError as error:
+        hint = "set AUTOML_CACHE to a folder that can be written"
+        raise DataError(f"{place}: cannot be written: {error}: {hint}") from error
+
+
+def default_cache() -> Path:
+    """Where imported datasets are kept, absolute: $AUTOML_CACHE, or ~/.cache/automl."""
+    named = os.environ.get("AUTOML_CACHE", "")
+    return Path(named).absolute() if named else Path.home() / ".cache" / "automl"
+
+
+def check_source(source: str) -> None:
+    """Raise DataError where a source is neither a builtin nor a folder."""
+    if source in BUILTINS:
+        return
+    if source.startswith(BUILTIN_PREFIX):
+        raise DataError(f"unknown dataset {source!r}: built in are {', '.join(BUILTINS)}")
+    if not Path(source).is_dir():
+        raise DataError(
+            f"{source}: no such folder: give one that holds images/ and masks/ (or train|val|test "
+            f"with both), or one of {', '.join(BUILTINS)}"
+        )
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raise UsageError unless (height, width) is a size that an experiment may name, too."""
+    try:
+        _SIZE.validate_python(size, strict=True)
+    except ValidationError:
+        raise UsageError(
+            f"size (height, width): given {size}; allowed: two multiples of 32 from 32 to 2048"
+        ) from None
+
+
+def _write_folder_dataset(
+    root: Path, staging: Path, size: tuple[int, int], split_seed: int, progress: Progress | None
+) -> None:
+    survey = survey_folder(root, split_seed)
+    dataset = survey.dataset
+    tally = Tally(counts=no_counts(len(dataset.classes)), faults=list(survey.faults))
+    with DatasetWriter(staging, classes=dataset.classes, size=size) as writer:
+        for split, examined in examine_all(dataset, size, progress):
+            tally.add(split, examined)
+            if examined.image is not None and examined.mask is not None and not tally.faults:
+                writer.add(split, examined.sample.name, examined.image, examined.mask)
+        refuse(root, [*tally.faults, *absence_faults(dataset, tally)])
+        warnings = all_warnings(survey, tally)
+        writer.finish(dataset.name, ignore_index=dataset.ignore_index, warnings=warnings)
+
+
+def _imported_already(root: Path, size: tuple[int, int]) -> Dataset:
+    dataset = open_dataset(root)
+    if dataset.info.size != size:
+        raise DataError(
+            f"{root}: was imported at {dataset.info.size} (height, width), {size} is asked for: "
+            "import the source anew, or set data.size"
+        )
+    return dataset
+
+
+def _is_replaceable(folder: Path) -> bool:
+    return folder.is_dir() and (is_dataset(folder) or not any(folder.iterdir()))
+
+
+def _cache_name(source: str, size: tuple[int, int], split_seed: int) -> str:
+    """A name that changes whenever an import could give something else."""
+    content: object
+    if source in BUILTINS:
+        name, content = source.removeprefix(BUILTIN_PREFIX), _BUILTIN_VERSIONS[source]
+    else:
+        root = Path(source).resolve()
+        name = root.name
+        content = [str(root), [_stamp(root, path) for path in sample_files(root)]]
+    key = short_hash([FORMAT_VERSION, source in BUILTINS, name, content, size, split_seed])
+    return f"{name}-{size[0]}x{size[1]}-{key}"
+
+
+def _stamp(root: Path, path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what imports killed long ago left; one that still runs is younger than that."""
+    for left in folder.glob(f".*{STAGED_SUFFIX}"):
+        try:
+            abandoned = time.time() - left.stat().st_mtime > _ABANDONED_S
+        except FileNotFoundError:
+            continue  # another process has just finished or removed it
+        if abandoned:
+            shutil.rmtree(left, ignore_errors=True)

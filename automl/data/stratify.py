@@ -1,0 +1,65 @@
+"""A split of samples in which every class keeps its share.
+
+Source: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label Data",
+algorithm 1 (iterative stratification): the rarest class is dealt out first, each of its samples to
+the split that still wants most of that class. Unlike there, the sizes of the splits are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from automl.records import SPLITS, Split
+
+#: Share of val and of test; train takes the rest (70 %).
+HELD_OUT_SHARE = 0.15
+
+
+def split_sizes(count: int) -> tuple[int, int, int]:
+    """Samples of train, val and test among `count`; at least one each from three on."""
+    held_out = min(max(1, round(count * HELD_OUT_SHARE)), count // 3)
+    return count - 2 * held_out, held_out, held_out
+
+
+def stratified_splits(classes_of: Sequence[frozenset[int]], seed: int) -> list[Split]:
+    """The split of each sample, given the classes that occur in it."""
+    count = len(classes_of)
+    sizes = np.array(split_sizes(count))
+    room = sizes.copy()
+    remaining = [int(sample) for sample in np.random.default_rng(seed).permutation(count)]
+    every = sorted(frozenset[int]().union(*classes_of))
+    held = {label: sum(label in found for found in classes_of) for label in every}
+    wanted = {label: sizes * held[label] / count for label in every}
+    chosen: list[Split] = ["train"] * count
+    while remaining:
+        group = _rarest_group(remaining, classes_of)
+        label = group[1]
+        for sample in group[0]:
+            wish = room.astype(float) if label is None else wanted[label]
+            index = max(
+                (index for index in range(len(SPLITS)) if room[index] > 0),
+                key=lambda index: (wish[index], room[index], -index),
+            )
+            room[index] -= 1
+            for found in classes_of[sample]:
+                wanted[found][index] -= 1
+            chosen[sample] = SPLITS[index]
+        taken = set(group[0])
+        remaining = [sample for sample in remaining if sample not in taken]
+    return chosen
+
+
+def _rarest_group(
+    remaining: Sequence[int], classes_of: Sequence[frozenset[int]]
+) -> tuple[list[int], int | None]:
+    """The remaining samples of the class that is rarest among them; all, where none has any."""
+    counts: dict[int, int] = {}
+    for sample in remaining:
+        for label in classes_of[sample]:
+            counts[label] = counts.get(label, 0) + 1
+    if not counts:
+        return list(remaining), None
+    rarest = min(counts, key=lambda label: (counts[label], label))
+    return [sample for sample in remaining if rarest in classes_of[sample]], rarest

@@ -1,0 +1,1 @@
+"""Running on Ray: the only importer of ray."""

@@ -1,0 +1,73 @@
+"""The connection to Ray: a cluster at an address, or one started here for this process alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from automl.errors import UsageError
+from automl.jobs.context import available_cpus
+
+#: Read by Ray at import or at start; a value that the user has set wins.
+_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Paths mean in a worker what they mean to the user.
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        # Tune's loggers repeat what the study's journal holds.
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # Ctrl-C is handled by the command line: at most the epoch in flight is lost.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # A stopped trial may need this long to leave its worker group before its process is reused.
+        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+)
+#: Enough for messages: images are memory-mapped files, not Ray objects.
+_OBJECT_STORE_BYTES = 200 * 2**20
+
+
+def prepare_environment() -> None:
+    """Set what must be set before Ray is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not os.access(Path.home(), os.W_OK):
+        # Ray keeps the token of a local cluster in the home folder, and fails where it cannot.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+
+def connect(address: str | None) -> None:
+    """Join the cluster at `address`, or start one on this machine's loopback.
+
+    Raises:
+        UsageError: there is no cluster at the address, or none can be started here.
+    """
+    import ray  # noqa: PLC0415  the environment above is read at import
+
+    if ray.is_initialized():
+        return
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is not None:
+        # The nodes of a cluster were started with an environment of their own.
+        how |= {"address": address, "runtime_env": {"env_vars": dict(_ENVIRONMENT)}}
+    else:
+        how |= {
+            "num_cpus": available_cpus(),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_node_ip_address": "127.0.0.1",
+        }
+    try:
+        ray.init(**how)
+    except (OSError, RuntimeError, ValueError) as fault:
+        where = "cannot be started here" if address is None else f"cannot be joined at {address}"
+        raise UsageError(f"Ray {where}: {fault}; --local runs without Ray") from fault
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)

@@ -1,0 +1,126 @@
+"""Ray Tune's two seams, filled: a searcher that asks the conductor, a scheduler that obeys it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from automl.conductor.conductor import Conductor
+from automl.errors import AutomlError
+from automl.records import (
+    TrialConfig,
+    TrialMessage,
+    TrialStatus,
+    Verdict,
+    from_json,
+    to_json,
+)
+
+#: The key of a trial's sample in Tune's config, and of a message in Tune's result: as text, since
+#: Tune flattens nested results.
+CONFIG_KEY = "trial_config"
+MESSAGE_KEY = "trial_message"
+
+
+class Door:
+    """The conductor as Tune meets it: a fault of the study ends the search instead of Tune."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+        self.fault: AutomlError | None = None
+
+    def next_trial(self) -> TrialConfig | None:
+        """The next sample, or None at the end of the search."""
+        try:
+            return None if self.fault is not None else self._conductor.next_trial()
+        except AutomlError as fault:
+            self.fault = fault
+            return None
+
+    def handle(self, trial_id: str, message: TrialMessage) -> Verdict:
+        """The verdict on a message: to stop, once the study has a fault."""
+        try:
+            return Verdict.STOP if self.fault else self._conductor.handle(trial_id, message)
+        except AutomlError as fault:
+            self.fault = fault
+            return Verdict.STOP
+
+
+class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
+    """Hands the conductor's proposals to Tune, and a dead trial's end to the conductor."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(metric=None, mode=None)
+        self._door = door
+        self._trial_ids: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next sample, or FINISHED."""
+        config = self._door.next_trial()
+        if config is None:
+            finished: str = Searcher.FINISHED
+            return finished
+        self._trial_ids[trial_id] = config.trial_id
+        return {CONFIG_KEY: to_json(config)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """End a trial whose process died more often than allowed."""
+        if error:
+            self._door.handle(
+                self._trial_ids[trial_id],
+                TrialMessage(
+                    kind="end",
+                    seconds=0.0,
+                    status=TrialStatus.FAILED,
+                    reason="its process died, again after each restart",
+                ),
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its parts for a restore of its own, which the journal replaces."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study's journal holds it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the conductor reads the study's journal."""
+
+
+class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
+    """Passes each message to the conductor and turns its verdict into Tune's decision.
+
+    A trial that is a group of workers is not stopped by Tune, which would leave the group behind:
+    it reads the verdict in the journal and ends by itself.
+    """
+
+    _supports_buffered_results = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the searcher."""
+        return {}
+
+    def __init__(self, door: Door, *, trials_end_by_themselves: bool) -> None:
+        super().__init__()
+        self._door = door
+        self._trials_end_by_themselves = trials_end_by_themselves
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Decide on a running trial."""
+        config = from_json(TrialConfig, trial.config[CONFIG_KEY])
+        message = from_json(TrialMessage, json.loads(result[MESSAGE_KEY]))
+        verdict = self._door.handle(config.trial_id, message)
+        told = verdict is Verdict.STOP and message.kind == "epoch"
+        stop = told and not self._trials_end_by_themselves
+        decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+        return decision
+
+    def debug_string(self) -> str:
+        """One line for Tune's own logs."""
+        return "verdicts by the study's conductor"

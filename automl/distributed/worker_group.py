@@ -1,0 +1,120 @@
+"""One trial trained by a group of workers: DDP on Ray Train, seen from Tune as one function.
+
+The workers talk to the trial through two queues, and a verdict travels the same way back, so
+that a group which is told to stop ends by itself and frees its workers as after a full run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from automl.distributed.devices import trains_on_gpu
+from automl.errors import TrialError
+from automl.jobs.context import torch_threads
+from automl.jobs.trial import TrialRun, train_in_this_process
+from automl.records import (
+    TrialConfig,
+    TrialMessage,
+    Verdict,
+    from_json,
+    to_json,
+)
+from automl.training.ranks import global_rank
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReporter:
+    """Global rank 0's line to the trial; the other ranks hear the verdict from rank 0, in `fit`."""
+
+    messages: Queue
+    verdicts: Queue
+
+    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
+        """Send one message and wait for the verdict."""
+        if global_rank() != 0:
+            return Verdict.CONTINUE
+        self.messages.put(to_json(message))
+        while True:
+            epoch, verdict = self.verdicts.get()
+            # A worker that died while it waited has left the verdict on its own message behind.
+            if epoch == message.epoch:
+                return Verdict(verdict)
+
+
+def _train_on_worker(loop_config: Mapping[str, Any]) -> None:
+    run: TrialRun = loop_config["run"]
+    with torch_threads(run.context.threads):
+        train_in_this_process(run)
+
+
+def train_in_worker_group(run: TrialRun) -> bool:
+    """Train one trial with `train.workers` processes; True if a verdict stopped it.
+
+    Raises:
+        TrialError: the group failed more often than `search.max_failures` allows.
+    """
+    options = {"num_cpus": 0}
+    reporter = QueueReporter(Queue(actor_options=options), Queue(actor_options=options))
+    trainer = _trainer(run, reporter)
+    faults: list[BaseException] = []
+    thread = threading.Thread(target=_fit, args=(trainer, faults), daemon=True)
+    thread.start()
+    try:
+        stopped = _forward(run, reporter, thread)
+    finally:
+        reporter.messages.shutdown(force=True)
+        reporter.verdicts.shutdown(force=True)
+    if faults:
+        raise TrialError(f"the worker group failed: {faults[0]}") from faults[0]
+    return stopped
+
+
+def _trainer(run: TrialRun, reporter: QueueReporter) -> TorchTrainer:
+    experiment = run.context.experiment
+    on_gpu = trains_on_gpu(experiment.train)
+    return TorchTrainer(
+        _train_on_worker,
+        train_loop_config={"run": replace(run, reporter=reporter)},
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=experiment.train.workers,
+            use_gpu=on_gpu,
+            resources_per_worker={"CPU": run.context.threads},
+        ),
+        run_config=ray.train.RunConfig(
+            name=run.config.trial_id,
+            storage_path=str(run.context.folder.ray / "train"),
+            failure_config=ray.train.FailureConfig(max_failures=experiment.search.max_failures),
+        ),
+    )
+
+
+def _fit(trainer: TorchTrainer, faults: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except Exception as fault:
+        faults.append(fault)
+
+
+def _forward(run: TrialRun, reporter: QueueReporter, thread: threading.Thread) -> bool:
+    """Pass messages to the study, and its verdicts back, until the group has ended."""
+    stopped = False
+    while thread.is_alive():
+        try:
+            plain = reporter.messages.get(timeout=_POLL_S)
+        except Empty:
+            continue
+        message = from_json(TrialMessage, plain)
+        verdict = run.tell(message)
+        stopped = verdict is Verdict.STOP
+        reporter.verdicts.put((message.epoch, verdict.value))
+    return stopped

@@ -1,0 +1,66 @@
+"""What every job of a study needs to know, and where it finds it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from automl.data.dataset import Dataset, open_dataset
+from automl.records import TrialConfig, TrialMessage, Verdict
+from automl.space.experiment import Experiment
+from automl.store.layout import StudyFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """The experiment, the study's folder, the imported dataset, and CPU threads for one job."""
+
+    experiment: Experiment
+    study_root: Path
+    dataset_root: Path
+    threads: int
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study's folder."""
+        return StudyFolder(self.study_root)
+
+    def dataset(self) -> Dataset:
+        """The memory-mapped dataset."""
+        return open_dataset(self.dataset_root)
+
+
+class Reporter(Protocol):
+    """Where a running trial reports; the answer says whether to go on."""
+
+    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
+        """Pass on one message and wait for the verdict."""
+
+
+def available_cpus() -> int:
+    """The cores that this process may use; all of the machine where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    count = os.cpu_count()
+    return 1 if count is None else count
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` CPU threads, then give back the setting that was there."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

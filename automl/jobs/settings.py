@@ -1,0 +1,65 @@
+"""From a trial's parameters and an experiment's declarations to what the training loop takes."""
+
+from __future__ import annotations
+
+import torch
+
+from automl.records import DatasetInfo, Normalisation
+from automl.space.experiment import TrainSettings
+from automl.space.parameters import TrialParameters
+from automl.training.losses import CombinedLoss, class_weights_from
+from automl.training.ranks import compute_device
+from automl.training.settings import FitSettings
+from automl.training.steps import SupervisedLoss
+
+
+def fit_settings(
+    params: TrialParameters,
+    train: TrainSettings,
+    *,
+    normalisation: Normalisation,
+    seed: int,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+) -> FitSettings:
+    """The loop's settings; `epochs` and `learning_rate` replace the declared ones where given."""
+    return FitSettings(
+        epochs=train.epochs if epochs is None else epochs,
+        normalisation=normalisation,
+        batch_size=params.batch_size,
+        learning_rate=params.learning_rate if learning_rate is None else learning_rate,
+        weight_decay=params.weight_decay,
+        optimizer=params.optimizer,
+        warmup_epochs=train.warmup_epochs,
+        accumulate=train.accumulate,
+        clip_norm=train.clip_norm,
+        precision=train.precision,
+        device=train.device,
+        seed=seed,
+        augmentation=params.augmentation,
+        cutmix=params.cutmix,
+        loader_workers=_loader_workers(train),
+    )
+
+
+def _loader_workers(train: TrainSettings) -> int:
+    """On a GPU the job's CPU threads prepare batches ahead; on a CPU they train."""
+    on_gpu = compute_device(train.device).type == "cuda"
+    return torch.get_num_threads() if on_gpu else 0
+
+
+def combined_loss(params: TrialParameters, info: DatasetInfo) -> CombinedLoss:
+    """The loss of a sample: `alpha * dice + (1 - alpha) * focal(gamma)`, classes weighted."""
+    balanced = params.class_weights == "balanced"
+    return CombinedLoss(
+        alpha=params.alpha,
+        gamma=params.gamma,
+        class_weights=class_weights_from(
+            info.class_pixel_share, kind="balanced" if balanced else "none"
+        ),
+    )
+
+
+def supervised_loss(params: TrialParameters, info: DatasetInfo) -> SupervisedLoss:
+    """The loss of a trial's training step."""
+    return SupervisedLoss(combined_loss(params, info))

@@ -1,0 +1,1 @@
+"""Networks: the only importer of timm and segmentation_models_pytorch."""

@@ -1,0 +1,1 @@
+"""What the user declares: domains, parameters, experiment files."""

@@ -1,0 +1,240 @@
+"""All that a user declares about a search, checked once. Every section but `space` has defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from automl.records import Objective, Scalar, short_hash
+from automl.space.faults import Fault, FaultsError
+from automl.space.fields import (
+    Budget,
+    Concurrency,
+    Constraints,
+    Objectives,
+    Points,
+    Side,
+    Space,
+    parse_points,
+    seconds_of,
+)
+from automl.space.forms import parse_space
+from automl.space.pydantic_faults import faults_of, raise_faults
+from automl.space.search_space import SearchSpace, point_faults
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+DEFAULT_OBJECTIVES = (
+    Objective(metric="miou", direction="maximize"),
+    Objective(metric="latency_ms", direction="minimize"),
+)
+
+
+class _Settings(BaseModel):
+    """Frozen, without unknown keys, without silent conversions; field docs reach the schema."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class DataSettings(_Settings):
+    """The images, and how they are imported."""
+
+    source: str = Field(default="builtin:surface-defects", min_length=1)
+    """A dataset's folder, or builtin:surface-defects (generated)."""
+    size: tuple[Side, Side] = (96, 96)
+    """[height, width] in pixels at which models train and run; multiples of 32."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split, for folders that have none."""
+
+
+class SearchSettings(_Settings):
+    """How many trials, proposed how, and how early they may be stopped."""
+
+    trials: Count = 12
+    """Configurations to try; the first is always the default of the space."""
+    sampler: Literal["tpe", "random", "nsga2", "qmc"] = "tpe"
+    """What proposes them: tpe learns from few trials, nsga2 needs about a hundred."""
+    min_epochs: Count = 1
+    """Epochs before a trial may be stopped for the first time."""
+    eta: Annotated[int, Field(ge=2)] = 3
+    """At each rung about one trial in eta goes on."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of all proposals and trainings."""
+    time_budget: Budget = None
+    concurrent: Concurrency = "auto"
+    max_failures: int = Field(default=1, ge=0)
+    """How often a trial that lost its worker is started again."""
+    points: Points = ()
+    """Configurations to try right after the default one."""
+
+    @property
+    def time_budget_s(self) -> float | None:
+        """The time budget in seconds, or None where there is none."""
+        return None if self.time_budget is None else seconds_of(self.time_budget)
+
+
+class TrainSettings(_Settings):
+    """How each trial trains."""
+
+    epochs: Count = 12
+    """Epochs of a trial that is never stopped."""
+    workers: Count = 1
+    """Processes of a trial; 2 or more train data-parallel."""
+    warmup_epochs: NotNegative = 1.0
+    """Epochs of linear warm-up before the cosine decay."""
+    accumulate: Count = 1
+    """Batches whose gradients are added up for one step."""
+    clip_norm: Positive = 1.0
+    """Largest norm of the gradient."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 or fp16 on CUDA, fp32 on the CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is one."""
+
+
+class Student(_Settings):
+    """A smaller model to distil from a winner."""
+
+    decoder_width_factor: Share = 1.0
+    """The teacher's decoder width times this, rounded to a multiple of 8."""
+    pruning_ratio: float = Field(default=0.0, ge=0, le=0.9)
+    """Share of channels to remove, on top of the winner's own."""
+
+
+class CompressSettings(_Settings):
+    """What happens to the best trials: distillation into students, then INT8."""
+
+    winners: Count = 2
+    """The best trials that become teachers and candidates."""
+    students: tuple[Student, ...] = (Student(pruning_ratio=0.25),)
+    """The students of each winner; [] for none."""
+    epochs: Count = 6
+    """Epochs of a distillation."""
+    learning_rate: Positive | None = None
+    """Peak learning rate of a distillation; null: the teacher's."""
+    temperature: Positive = 2.0
+    """Temperature of the per-pixel logit distillation."""
+    logit_weight: NotNegative = 1.0
+    """Weight of the logit distillation beside the task's loss."""
+    channel_weight: NotNegative = 1.0
+    """Weight of the channel-wise feature distillation beside the task's loss."""
+    int8: bool = True
+    """Whether to quantize every candidate to INT8, too."""
+    calibration_images: Count = 64
+    """Training images that calibrate the INT8 ranges."""
+
+
+class TargetSettings(_Settings):
+    """Where and how the latency is measured."""
+
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    """What runs the exported model."""
+    device: Literal["cpu"] = "cpu"
+    """What it runs on."""
+    threads: Count = 1
+    """Threads of the runtime."""
+    batch: Literal[1] = 1
+    """Images at a time."""
+    rounds: Count = 30
+    """Timed calls of each model, interleaved with the others."""
+
+
+class ExportSettings(_Settings):
+    """Which bundles are written, beside `best` and `smallest`."""
+
+    bundles: Literal["front", "best"] = "front"
+    """front: a bundle for each model of the Pareto front, too; best: no more than those two."""
+    best_accuracy_share: Share = 0.98
+    """`best` is the fastest, and `smallest` the smallest, with this share of the best accuracy."""
+    golden_samples: Count = 3
+    """Images with their expected masks that a bundle carries to verify itself."""
+
+
+class Experiment(_Settings):
+    """A whole search, from data to bundles."""
+
+    task: Literal["segmentation"] = "segmentation"
+    """What the models do."""
+    data: DataSettings = DataSettings()
+    space: Space
+    objectives: Objectives = DEFAULT_OBJECTIVES
+    constraints: Constraints = Field(default_factory=dict)
+    search: SearchSettings = SearchSettings()
+    train: TrainSettings = TrainSettings()
+    compress: CompressSettings = CompressSettings()
+    target: TargetSettings = TargetSettings()
+    export: ExportSettings = ExportSettings()
+
+    @model_validator(mode="after")
+    def _check_points(self) -> Self:
+        faults = _point_faults(self.space, self.search.points)
+        if faults:
+            raise_faults(faults)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values in the form of the YAML file, every default spelt out."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, plain: object) -> Experiment:
+        """Build an experiment from its plain form; raises FaultsError, a SpaceError."""
+        try:
+            # JSON mode takes lists for tuples, and is strict about everything else.
+            return cls.model_validate_json(json.dumps(plain))
+        except ValidationError as error:
+            faults = faults_of(error, cls)
+        if not any(fault.path[:2] == ("search", "points") for fault in faults):
+            faults += _point_faults_beside_others(plain)
+        raise FaultsError(_in_order(faults))
+
+    def key(self) -> str:
+        """A hash of all that shapes a result: equal keys can continue each other's study.
+
+        How much is searched (trials, time, concurrency, retries) and what is exported may change
+        between two runs of one study.
+        """
+        plain = self.to_json()
+        # The data is known by its fingerprint, wherever it lies.
+        del plain["data"]["source"]
+        del plain["export"]
+        for name in ("trials", "time_budget", "concurrent", "max_failures"):
+            del plain["search"][name]
+        return short_hash(plain)
+
+
+def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) -> list[Fault]:
+    return [
+        fault.under("search", "points", index)
+        for index, point in enumerate(points)
+        for fault in point_faults(space, point)
+    ]
+
+
+def _point_faults_beside_others(plain: Any) -> list[Fault]:
+    """The check that pydantic skips where other fields have faults, as far as it is possible."""
+    try:
+        return _point_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
+    except (FaultsError, PydanticCustomError, LookupError, TypeError):
+        return []
+
+
+def _in_order(faults: list[Fault]) -> list[Fault]:
+    sections = list(Experiment.model_fields)
+    return sorted(
+        faults,
+        key=lambda fault: sections.index(str(fault.path[0])) if fault.path[0] in sections else -1,
+    )

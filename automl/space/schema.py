@@ -1,0 +1,96 @@
+"""JSON Schema of the parts of an experiment file whose written form is not pydantic's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from automl.space.parameters import DEFAULTS, PARAMETERS, Limits
+
+Schema = dict[str, Any]
+
+
+def space_schema() -> Schema:
+    """A mapping from parameters to values or domains; names and values are checked."""
+    return {
+        "type": "object",
+        "description": "The searched parameters; those left out have their defaults.",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: _parameter(name, limits) for name, limits in PARAMETERS.items()},
+    }
+
+
+def points_schema() -> Schema:
+    """A list of mappings from parameters to plain values."""
+    point = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _value(limits) for name, limits in PARAMETERS.items()},
+    }
+    return {"type": "array", "items": point}
+
+
+def mapping_schema(names: tuple[str, ...], value: Schema, description: str) -> Schema:
+    """A mapping whose keys are some of `names`."""
+    return {
+        "type": "object",
+        "description": description,
+        "additionalProperties": False,
+        "properties": dict.fromkeys(names, value),
+    }
+
+
+def _parameter(name: str, limits: Limits) -> Schema:
+    value = _value(limits)
+    forms = [value, _domain("choice", {"type": "array", "items": value, "minItems": 1}, value)]
+    if limits.kind in ("int", "float"):
+        bounds = {"type": "array", "items": value, "minItems": 2, "maxItems": 2}
+        forms.append(_domain(limits.kind, bounds, value))
+    return {
+        "description": f"{limits.description} Allowed: {limits.allowed}.",
+        "default": DEFAULTS[name],
+        "anyOf": forms,
+    }
+
+
+def _domain(kind: str, content: Schema, value: Schema) -> Schema:
+    properties: Schema = {kind: content, "default": value, "when": _when()}
+    if kind != "choice":
+        properties["log"] = {"type": "boolean"}
+    if kind == "int":
+        properties["step"] = {"type": "integer", "minimum": 1}
+    return {
+        "type": "object",
+        "required": [kind],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _when() -> Schema:
+    scalar = {"type": ["boolean", "number", "string"]}
+    values = {"anyOf": [scalar, {"type": "array", "items": scalar, "minItems": 1}]}
+    return {
+        "type": "object",
+        "description": "The parameter exists only where each parent has one of these values.",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": dict.fromkeys(PARAMETERS, values),
+    }
+
+
+def _value(limits: Limits) -> Schema:
+    if limits.options:
+        return {"enum": list(limits.options)}
+    if limits.kind == "text":
+        return {"type": "string", "minLength": 1}
+    if limits.kind == "flag_or_text":
+        return {"type": ["boolean", "string"]}
+    bounds = {
+        "minimum": limits.low,
+        "exclusiveMinimum": limits.above,
+        "maximum": limits.high,
+        "multipleOf": limits.multiple if limits.kind == "int" else None,
+    }
+    kind = "integer" if limits.kind == "int" else "number"
+    return {"type": kind, **{key: bound for key, bound in bounds.items() if bound is not None}}

@@ -1,0 +1,1 @@
+"""The stages of a study: each reads files and writes files."""

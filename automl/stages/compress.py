@@ -1,0 +1,87 @@
+"""Compress: export the winners, distil their students, quantize; each result a candidate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from automl.backend import JobFault
+from automl.errors import StudyError
+from automl.jobs.compress import CompressJob, CompressOutcome, compress_candidate
+from automl.ranking import pareto_front
+from automl.records import Candidate, Objective, TrialResult, from_json
+from automl.stages.search import rankable
+from automl.stages.study import Study
+
+
+def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
+    """Make every candidate that is not on disk yet, and return them all, unmeasured.
+
+    A job that fails costs its own candidates only, and is told; raises StudyError where all fail.
+    """
+    jobs = compress_jobs(study, results)
+    study.narrator.say(f"compress: {_describe(jobs, study.experiment.compress.epochs)}")
+    outcomes: dict[str, CompressOutcome] = {}
+    for job, answer in study.backend.map_jobs(compress_candidate, jobs):
+        outcomes[job.name] = _outcome(answer)
+        study.narrator.say(f"compress: {job.name}: {outcomes[job.name].summary}")
+    candidates = [
+        candidate for job in jobs for candidate in _load(study, outcomes[job.name].candidate_ids)
+    ]
+    if not candidates:
+        raise StudyError("no trial could be exported; see the lines above")
+    return candidates
+
+
+def _outcome(answer: CompressOutcome | JobFault) -> CompressOutcome:
+    if isinstance(answer, JobFault):
+        return CompressOutcome(candidate_ids=(), summary=f"failed: {answer.reason}")
+    return answer
+
+
+def compress_jobs(study: Study, results: Sequence[TrialResult]) -> list[CompressJob]:
+    """One job for each winner, each student of a winner, and the default model."""
+    winners = select_winners(study, results)
+    jobs = [CompressJob(context=study.context, config=w.config) for w in winners]
+    jobs += [
+        CompressJob(context=study.context, config=winner.config, student=index)
+        for winner in winners
+        for index in range(len(study.experiment.compress.students))
+    ]
+    default = next((r for r in rankable(results) if r.config.number == 0), None)
+    if default is not None and default not in winners:
+        jobs.insert(0, CompressJob(context=study.context, config=default.config))
+    return jobs
+
+
+def select_winners(study: Study, results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The most accurate trial, then the rest of the front from accurate to cheap, then others.
+
+    Trials that trained longer come first: scores of an early epoch cannot be compared with theirs.
+    """
+    objectives = study.experiment.objectives
+    trials = rankable(results)
+    chosen: list[TrialResult] = []
+    for epochs in sorted({trial.epochs for trial in trials}, reverse=True):
+        group = [trial for trial in trials if trial.epochs == epochs]
+        rows = [_losses(trial, objectives) for trial in group]
+        front = set(pareto_front(rows))
+        order = sorted(range(len(rows)), key=lambda index: (index not in front, rows[index][0]))
+        chosen += [group[index] for index in order]
+    return chosen[: study.experiment.compress.winners]
+
+
+def _losses(trial: TrialResult, objectives: Sequence[Objective]) -> list[float]:
+    values = [(objective, trial.value(objective.metric)) for objective in objectives]
+    return [objective.loss(value) for objective, value in values if value is not None]
+
+
+def _load(study: Study, candidate_ids: Sequence[str]) -> list[Candidate]:
+    files = [study.folder.candidate(name) / "candidate.json" for name in candidate_ids]
+    return [from_json(Candidate, json.loads(file.read_text())) for file in files]
+
+
+def _describe(jobs: Sequence[CompressJob], epochs: int) -> str:
+    students = sum(job.student is not None for job in jobs)
+    networks = f"{len(jobs) - students} trained networks to export"
+    return f"{networks}, {students} students to distil for {epochs} epochs each"

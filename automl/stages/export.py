@@ -1,0 +1,138 @@
+"""Export: verified bundles of the front, and two by name: `best` and `smallest`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from automl.bundle.card import model_card
+from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
+from automl.bundle.masks import default_colours
+from automl.bundle.verify import verify_bundle
+from automl.bundle.writing import write_bundle
+from automl.data.dataset import ArrowSplit
+from automl.records import IGNORE, SPLITS, Candidate
+from automl.stages.rank import Ranking
+from automl.stages.study import Study
+from automl.store.atomic import replace_folder, staged_path
+
+BEST = "best"
+SMALLEST = "smallest"
+
+
+def export(study: Study, ranking: Ranking) -> dict[str, Path]:
+    """Write and verify the bundles; their folders by name, `best` and `smallest` first.
+
+    Raises:
+        BundleError: a bundle does not replay its golden samples; it is never called finished.
+    """
+    named = {BEST: ranking.standing.best, SMALLEST: ranking.standing.smallest}
+    chosen = {
+        name: candidate
+        for name, candidate_id in named.items()
+        if (candidate := ranking.candidate(candidate_id)) is not None
+    }
+    if study.experiment.export.bundles == "front":
+        chosen |= {candidate.candidate_id: candidate for candidate in ranking.front}
+    study.narrator.say(f"export: {len(chosen)} bundles")
+    golden = golden_images(study.dataset.split("val"), study.experiment.export.golden_samples)
+    bundles = {name: study.folder.bundle(name) for name in chosen}
+    for name, candidate in chosen.items():
+        manifest = bundle_manifest(study, ranking, candidate)
+        fresh = staged_path(bundles[name])
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        write_bundle(
+            fresh,
+            artifact=study.folder.absolute(candidate.artifact),
+            manifest=manifest,
+            golden=golden,
+            model_card=model_card(manifest),
+        )
+        verify_bundle(fresh)
+        replace_folder(fresh, bundles[name])
+    _remove_others(study, keep=set(bundles))
+    return bundles
+
+
+def _remove_others(study: Study, *, keep: set[str]) -> None:
+    """Bundles of an earlier front would pass for bundles of this one."""
+    for path in study.folder.bundles.iterdir():
+        if path.name not in keep:
+            shutil.rmtree(path)
+
+
+def golden_images(split: ArrowSplit, count: int) -> list[NDArray[np.uint8]]:
+    """The images whose masks hold the most classes: they show the most of a model."""
+    variety = [_num_classes(split.mask(row)) for row in range(len(split))]
+    rows = sorted(range(len(split)), key=lambda row: (-variety[row], row))[:count]
+    images = [split.image(row) for row in rows]
+    # The last one has another size, so that replaying it also proves both resizes.
+    return [*images[:-1], _other_size(images[-1])]
+
+
+def _other_size(image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width, _ = image_hwc.shape
+    larger = Image.fromarray(image_hwc).resize((width * 5 // 4 + 1, height * 3 // 2 + 1))
+    return np.asarray(larger)
+
+
+def bundle_manifest(study: Study, ranking: Ranking, candidate: Candidate) -> Manifest:
+    """All that the study knows of a candidate, as its bundle tells it."""
+    info, search = study.dataset.info, study.experiment.search
+    metrics = {
+        split: {m.metric: m.value for m in candidate.measurements if m.split == split}
+        for split in SPLITS
+    }
+    return Manifest(
+        name=f"{info.name}-{candidate.candidate_id}",
+        task=info.task,
+        classes=info.classes,
+        colours=default_colours(info.classes),
+        input=InputContract(size=info.size, normalisation=candidate.normalisation),
+        metrics={split: values for split, values in metrics.items() if values},
+        latency=_latency(study, ranking, candidate),
+        size_mb=_measured(candidate, "size_mb"),
+        params_m=_measured(candidate, "params_m"),
+        macs_g=_measured(candidate, "macs_g"),
+        precision=candidate.lineage.precision,
+        lineage=candidate.lineage,
+        params=candidate.params,
+        dataset_name=info.name,
+        dataset_fingerprint=info.fingerprint,
+        seeds={"study": search.seed, "split": study.experiment.data.split_seed},
+        packages=package_versions(),
+        created=datetime.now(UTC),
+    )
+
+
+def _latency(study: Study, ranking: Ranking, candidate: Candidate) -> Latency:
+    target = study.experiment.target
+    default = ranking.candidate(ranking.standing.default)
+    own_ms = _measured(candidate, "latency_ms")
+    return Latency(
+        p50_ms=_measured(candidate, "latency_wall_p50_ms"),
+        p95_ms=_measured(candidate, "latency_wall_p95_ms"),
+        cpu_p50_ms=own_ms if target.threads == 1 else None,
+        ratio_to_default=None if default is None else own_ms / _measured(default, "latency_ms"),
+        device=target.device,
+        runtime=target.runtime,
+        threads=target.threads,
+        batch=target.batch,
+    )
+
+
+def _measured(candidate: Candidate, metric: str) -> float:
+    value = candidate.value(metric)
+    assert value is not None, f"{candidate.candidate_id} has no {metric}"
+    return value
+
+
+def _num_classes(mask_hw: NDArray[np.uint8]) -> int:
+    present: Sequence[int] = np.unique(mask_hw).tolist()
+    return len(set(present) - {IGNORE})

@@ -1,0 +1,43 @@
+"""The whole job: search, compress, rank, export, report. Each stage can be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl.records import TrialResult
+from automl.stages.compress import compress
+from automl.stages.export import export
+from automl.stages.rank import Ranking, rank
+from automl.stages.report import write_report
+from automl.stages.search import search
+from automl.stages.study import Study
+from automl.store.atomic import remove_abandoned
+from automl.store.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyReport:
+    """What a study ended in. `bundles` maps a name to a verified bundle's folder."""
+
+    results: tuple[TrialResult, ...]
+    ranking: Ranking
+    bundles: dict[str, Path]
+
+
+def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
+    """Run what is left of a study, to its verified bundles.
+
+    Raises:
+        StudyError: nothing can be ranked, or the fault is not one trial's.
+        UsageError: another process works on this study.
+    """
+    with Journal(study.folder.journal_file) as journal:
+        remove_abandoned(study.folder.root)
+        results = search(study, journal, clock=clock)
+        candidates = compress(study, results)
+        ranking = rank(study, candidates)
+        bundles = export(study, ranking)
+        write_report(study, results, ranking)
+    return StudyReport(results=tuple(results), ranking=ranking, bundles=bundles)

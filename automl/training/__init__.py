@@ -1,0 +1,1 @@
+"""Training: loop, losses, schedules, precision, checkpoints. Knows torch.distributed, never Ray."""

@@ -1,0 +1,250 @@
+"""Train a segmentation model: epochs, checkpoints, reports, and going on where a run stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from automl.data.batching import BatchSettings, epoch_batches, num_batches
+from automl.data.dataset import Dataset
+from automl.errors import TrialError
+from automl.measurement.quality import SegmentationScores
+from automl.records import Verdict
+from automl.training.borrowing import as_current, on_device, own_randomness
+from automl.training.evaluation import evaluate
+from automl.training.optimizers import build_optimizer
+from automl.training.precision import resolve_precision
+from automl.training.progress import RunCheckpoints
+from automl.training.ranks import (
+    compute_device,
+    from_first_rank,
+    global_rank,
+    share_buffers,
+    world_size,
+)
+from automl.training.settings import FitSettings
+from automl.training.steps import StepLoss, Stepper, TrainingStep
+
+
+class EpochReporter(Protocol):
+    """Hears of each finished epoch and says whether to go on."""
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
+        """Called after epoch `epoch` (from 1), on every rank with the same metrics.
+
+        The answer of rank 0 counts. The checkpoint of the epoch is on disk by then. A run that
+        continues reports the epoch it continues from once more.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """The end of a run. Times are wall seconds over all parts of a run that was continued.
+
+    `losses` are the mean training losses of the epochs. `step_seconds` is spent in optimizer steps
+    (forward, backward, update), `train_seconds` adds waiting for data, `evaluation_seconds` is
+    spent on the validation split, `total_seconds` is everything up to the last checkpoint plus
+    what this call did after it.
+    """
+
+    epochs: int
+    stopped: bool
+    scores: SegmentationScores
+    metrics: Mapping[str, float]
+    losses: tuple[float, ...]
+    step_seconds: float
+    train_seconds: float
+    evaluation_seconds: float
+    total_seconds: float
+
+
+def fit(
+    model: nn.Module,
+    dataset: Dataset,
+    settings: FitSettings,
+    *,
+    step_loss: StepLoss,
+    reporter: EpochReporter,
+    checkpoint_folder: Path | None = None,
+) -> FitResult:
+    """Train `model` on the train split, in place; it ends with the weights of the last epoch.
+
+    After each epoch the model is scored on the val split, a checkpoint is written to
+    `checkpoint_folder` and the reporter is asked. Where the folder holds a checkpoint, the run
+    goes on from it and gives what it would have given undisturbed, losses bit by bit on a CPU.
+    The caller sees to it that all ranks of a process group call this; rank 0 alone reads and
+    writes checkpoints. Metrics are `train_loss`, `val_loss` (cross entropy in nats a pixel),
+    `miou`, `dice`, `pixel_accuracy` and `iou.<class>` of the classes that occur.
+
+    Raises TrialError for a loss that is not finite and for a checkpoint of another run,
+    UsageError for a device, precision or optimizer that is not there, ValueError for a train
+    split without samples.
+    """
+    device = compute_device(settings.device)
+    step_module = TrainingStep(model, step_loss)
+    with as_current(device), on_device(step_module, device), own_randomness(device):
+        run = _Run(step_module, dataset, settings, device, checkpoint_folder)
+        return run.to_the_end(reporter)
+
+
+class _Run:
+    """One call of `fit`."""
+
+    def __init__(
+        self,
+        step_module: TrainingStep,
+        dataset: Dataset,
+        settings: FitSettings,
+        device: torch.device,
+        checkpoint_folder: Path | None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._module = step_module
+        self._dataset = dataset
+        self._settings = settings
+        self._batches = _training_batches(settings)
+        precision = resolve_precision(settings.precision, device)
+        self._stepper = Stepper(
+            step_module=step_module,
+            optimizer=build_optimizer(
+                step_module, settings.optimizer, settings.learning_rate, settings.weight_decay
+            ),
+            scaler=precision.grad_scaler(),
+            precision=precision,
+            settings=settings,
+            device=device,
+            steps_per_epoch=_steps_per_epoch(dataset, settings, self._batches),
+        )
+        self._checkpoints = RunCheckpoints(
+            checkpoint_folder, step_module, self._stepper, dataset.info.fingerprint
+        )
+        self._progress = self._checkpoints.resume()
+        self._seconds_before = self._progress.total_seconds
+        self._stepper.step_module = _wrapped(step_module)
+
+    def to_the_end(self, reporter: EpochReporter) -> FitResult:
+        stopped = self._progress.epoch > 0 and self._told_to_stop(reporter)
+        while not stopped and self._progress.epoch < self._settings.epochs:
+            self._train()
+            self._evaluate()
+            self._progress.total_seconds = self._seconds_so_far()
+            self._checkpoints.save(self._progress)
+            stopped = self._told_to_stop(reporter)
+        progress = self._progress
+        return FitResult(
+            epochs=progress.epoch,
+            stopped=stopped and progress.epoch < self._settings.epochs,
+            scores=progress.evaluation.scores,
+            metrics=self._metrics(),
+            losses=tuple(progress.losses),
+            step_seconds=progress.step_seconds,
+            train_seconds=progress.train_seconds,
+            evaluation_seconds=progress.evaluation_seconds,
+            total_seconds=self._seconds_so_far(),
+        )
+
+    def _train(self) -> None:
+        progress = self._progress
+        # Seeding each epoch by its number makes a continued run draw what it would have drawn.
+        torch.manual_seed(_epoch_seed(self._settings.seed, progress.epoch))
+        split = self._dataset.split("train")
+        batches = epoch_batches(split, self._batches, epoch=progress.epoch)
+        loss, seconds = self._stepper.run_epoch(batches, progress.epoch)
+        share_buffers(self._module)
+        progress.epoch += 1
+        progress.losses.append(loss)
+        progress.step_seconds += seconds.step
+        progress.train_seconds += seconds.train
+
+    def _evaluate(self) -> None:
+        started = time.perf_counter()
+        evaluation = evaluate(
+            self._module.model,
+            self._dataset.split("val"),
+            num_classes=len(self._dataset.info.classes),
+            settings=self._settings.for_evaluation(),
+        )
+        progress = self._progress
+        if not np.isfinite(evaluation.cross_entropy):
+            last = self._stepper.steps_per_epoch * progress.epoch - 1
+            raise TrialError(
+                f"the loss on val is {evaluation.cross_entropy} after step {last + 1} "
+                f"(epoch {progress.epoch}), learning rate {self._stepper.learning_rate(last):.3g}; "
+                "it must be finite: try a lower learning rate"
+            )
+        progress.confusion_kk = evaluation.confusion_kk.tolist()
+        progress.val_loss = evaluation.cross_entropy
+        progress.evaluation_seconds += time.perf_counter() - started
+
+    def _metrics(self) -> dict[str, float]:
+        scores = self._progress.evaluation.scores
+        metrics = {
+            "train_loss": self._progress.losses[-1],
+            "val_loss": self._progress.val_loss,
+            "miou": scores.miou,
+            "dice": scores.dice,
+            "pixel_accuracy": scores.pixel_accuracy,
+        }
+        for name, iou in zip(self._dataset.info.classes, scores.iou, strict=True):
+            if iou is not None:
+                metrics[f"iou.{name}"] = iou
+        return metrics
+
+    def _told_to_stop(self, reporter: EpochReporter) -> bool:
+        """Ask every rank's reporter, and do what rank 0's says.
+
+        Where rank 0's raises, the other ranks are told before it goes on, or they would wait.
+        """
+        metrics = self._metrics()
+        try:
+            verdict: Verdict | None = reporter.report(self._progress.epoch, metrics)
+        except BaseException:
+            if global_rank() == 0:
+                from_first_rank(None)
+            raise
+        verdict = from_first_rank(verdict)
+        if verdict is None:
+            raise TrialError(f"the report of epoch {self._progress.epoch} failed on rank 0")
+        return verdict is Verdict.STOP
+
+    def _seconds_so_far(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._started
+
+
+def _training_batches(settings: FitSettings) -> BatchSettings:
+    return BatchSettings(
+        batch_size=settings.batch_size,
+        augmentation=settings.augmentation,
+        cutmix=settings.cutmix,
+        seed=settings.seed,
+        shuffle=True,
+        global_rank=global_rank(),
+        world_size=world_size(),
+        loader_workers=settings.loader_workers,
+    )
+
+
+def _steps_per_epoch(dataset: Dataset, settings: FitSettings, batches: BatchSettings) -> int:
+    count = num_batches(len(dataset.split("train")), batches)
+    if count == 0:
+        raise ValueError("the train split has no samples")
+    return -(-count // settings.accumulate)
+
+
+def _wrapped(step_module: TrainingStep) -> nn.Module:
+    if world_size() == 1:
+        return step_module
+    return DistributedDataParallel(step_module, gradient_as_bucket_view=True)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    sequence = np.random.SeedSequence([seed, epoch, global_rank()])
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)

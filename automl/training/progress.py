@@ -1,0 +1,127 @@
+"""What a run must know to go on, and its way to the disk and back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from automl.errors import TrialError
+from automl.records import to_json
+from automl.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    pack_optimizer,
+    save_checkpoint,
+    unpack_optimizer,
+)
+from automl.training.evaluation import Evaluation
+from automl.training.ranks import from_first_rank, global_rank, world_size
+from automl.training.steps import StepLoss, Stepper, TrainingStep
+
+#: Settings that may differ between a run and its continuation: they do not steer the training.
+_FREE_TO_CHANGE = ("device", "loader_workers")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What grows from epoch to epoch; plain JSON values. `epoch` counts the finished ones."""
+
+    epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    confusion_kk: list[list[int]] = field(default_factory=list)
+    val_loss: float = 0.0
+    step_seconds: float = 0.0
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of the last epoch on val."""
+        confusion_kk = np.asarray(self.confusion_kk, dtype=np.int64)
+        return Evaluation(confusion_kk=confusion_kk, cross_entropy=self.val_loss)
+
+
+class RunCheckpoints:
+    """The checkpoints of one run in `folder`, or nowhere; rank 0 alone touches the disk."""
+
+    def __init__(
+        self, folder: Path | None, module: TrainingStep, stepper: Stepper, dataset_fingerprint: str
+    ) -> None:
+        self._folder = folder
+        self._module = module
+        self._stepper = stepper
+        self._dataset_fingerprint = dataset_fingerprint
+
+    def save(self, progress: Progress) -> None:
+        """Put model, optimizer and progress on disk; raises OSError as the system gives it."""
+        if self._folder is None or global_rank() != 0:
+            return
+        checkpoint = Checkpoint(
+            epoch=progress.epoch,
+            model_state=self._module.model.state_dict(),
+            step_loss_state=_state_of(self._module.step_loss),
+            optimizer_state=pack_optimizer(self._stepper.optimizer),
+            scaler_state=self._stepper.scaler.state_dict(),
+            extra={"run": self._identity(), "progress": asdict(progress)},
+        )
+        save_checkpoint(self._folder, checkpoint)
+
+    def resume(self) -> Progress:
+        """Give every rank what the newest checkpoint holds; without one, the beginning.
+
+        Raises TrialError for a checkpoint of other settings, data, ranks or model.
+        """
+        found = None
+        if self._folder is not None and global_rank() == 0:
+            found = load_checkpoint(self._folder, torch.device("cpu"))
+        found = from_first_rank(found)
+        if found is None:
+            return Progress()
+        self._check_same_run(found)
+        try:
+            self._restore(found)
+        except (RuntimeError, ValueError) as error:
+            raise TrialError(
+                f"the checkpoint in {self._folder} is of another model: {error}"
+            ) from error
+        _log.info("continuing after epoch %d from %s", found.epoch, self._folder)
+        return Progress(**found.extra["progress"])
+
+    def _restore(self, found: Checkpoint) -> None:
+        self._module.model.load_state_dict(dict(found.model_state))
+        if isinstance(self._module.step_loss, nn.Module):
+            self._module.step_loss.load_state_dict(dict(found.step_loss_state))
+        unpack_optimizer(self._stepper.optimizer, found.optimizer_state)
+        # Empty where the run was not in fp16, which `auto` may have become on another device.
+        if found.scaler_state:
+            self._stepper.scaler.load_state_dict(dict(found.scaler_state))
+
+    def _check_same_run(self, found: Checkpoint) -> None:
+        before, now = found.extra["run"], self._identity()
+        differing = [name for name in now if before.get(name) != now[name]]
+        if differing:
+            changes = ", ".join(f"{name} was {before.get(name)}" for name in differing)
+            raise TrialError(
+                f"the checkpoint in {self._folder} is of another run ({changes}): "
+                "give the run a folder of its own"
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides the weights besides model and loss, as plain JSON."""
+        plain = to_json(self._stepper.settings)
+        for name in _FREE_TO_CHANGE:
+            del plain[name]
+        return {**plain, "dataset": self._dataset_fingerprint, "world_size": world_size()}
+
+
+def _state_of(step_loss: StepLoss) -> dict[str, Tensor]:
+    return step_loss.state_dict() if isinstance(step_loss, nn.Module) else {}

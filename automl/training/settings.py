@@ -1,0 +1,85 @@
+"""What a run and an evaluation need to know besides model, data and loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from automl.records import Normalisation
+
+_Check = tuple[Callable[[float], bool], str]
+
+_AT_LEAST_ONE: _Check = (lambda value: value >= 1, "at least 1")
+_POSITIVE: _Check = (lambda value: 0 < value < math.inf, "positive and finite")
+_NOT_NEGATIVE: _Check = (lambda value: 0 <= value < math.inf, "at least 0 and finite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """How to train; the defaults are those of an experiment.
+
+    `batch_size` counts the samples of one forward pass over all ranks together, and `accumulate`
+    such batches make one optimizer step. `warmup_epochs` may be a fraction and
+    is cut to half of the run. `clip_norm` bounds the
+    L2 norm of all gradients together, None leaves them. `seed` fixes the order of samples, their
+    augmentation and dropout. Raises ValueError for a value outside its limits.
+    """
+
+    epochs: int
+    normalisation: Normalisation
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    optimizer: str = "adamw"
+    warmup_epochs: float = 1.0
+    accumulate: int = 1
+    clip_norm: float | None = 1.0
+    precision: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+    augmentation: str = "light"
+    cutmix: float = 0.0
+    loader_workers: int = 0
+
+    def __post_init__(self) -> None:
+        _check("epochs", self.epochs, _AT_LEAST_ONE)
+        _check("batch_size", self.batch_size, _AT_LEAST_ONE)
+        _check("accumulate", self.accumulate, _AT_LEAST_ONE)
+        _check("learning_rate", self.learning_rate, _POSITIVE)
+        _check("weight_decay", self.weight_decay, _NOT_NEGATIVE)
+        _check("warmup_epochs", self.warmup_epochs, _NOT_NEGATIVE)
+        _check("loader_workers", self.loader_workers, _NOT_NEGATIVE)
+        if self.clip_norm is not None:
+            _check("clip_norm", self.clip_norm, _POSITIVE)
+
+    def for_evaluation(self) -> EvaluationSettings:
+        """The part that evaluating shares with training."""
+        return EvaluationSettings(
+            normalisation=self.normalisation,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            device=self.device,
+            loader_workers=self.loader_workers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """How to score a split; `batch_size` counts over all ranks. Raises ValueError as above."""
+
+    normalisation: Normalisation
+    batch_size: int = 8
+    precision: str = "auto"
+    device: str = "auto"
+    loader_workers: int = 0
+
+    def __post_init__(self) -> None:
+        _check("batch_size", self.batch_size, _AT_LEAST_ONE)
+        _check("loader_workers", self.loader_workers, _NOT_NEGATIVE)
+
+
+def _check(name: str, value: float, check: _Check) -> None:
+    holds, rule = check
+    if not holds(value):
+        raise ValueError(f"{name} must be {rule}, got {value}")

@@ -1,0 +1,26 @@
+"""The layers hold: import-linter's contracts, as part of the test suite."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MAX_LINES = 300
+
+
+def test_imports_point_downwards():
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_modules_are_small():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / "automl").rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > MAX_LINES
+    }
+    assert not long

@@ -1,0 +1,91 @@
+"""Fixtures of all suites: a tiny experiment, and the real command line in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+TINY_SPACE = """
+task: segmentation
+data:
+  source: builtin:surface-defects
+  size: [32, 32]
+space:
+  encoder: mobilenetv3_small_050
+  decoder: fpn_lite
+  decoder_width: {choice: [16, 24], default: 16}
+  learning_rate: {float: [1e-4, 1e-2], log: true, default: 1e-3}
+  augmentation: {choice: [none, light]}
+  batch_size: 16
+search: {trials: 3}
+train: {epochs: 2}
+compress:
+  winners: 1
+  students: [{pruning_ratio: 0.3}]
+  epochs: 1
+  calibration_images: 4
+target: {rounds: 3}
+export: {golden_samples: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset cache for the session, apart from the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny_space(tmp_path: Path) -> Path:
+    """An experiment file that runs in seconds."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY_SPACE)
+    return file
+
+
+@pytest.fixture(scope="session")
+def environment(cache: Path) -> dict[str, str]:
+    """The environment of the processes that tests start: one thread, no token in the home."""
+    return {
+        **os.environ,
+        "AUTOML_CACHE": str(cache),
+        "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "disabled",
+        "COLUMNS": "100",
+    }
+
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(environment: Mapping[str, str], tmp_path: Path) -> Cli:
+    """Run the command line to its end; `blocked` names modules that must not be imported."""
+
+    def run(
+        *words: object, blocked: Sequence[str] = (), timeout: float = 280
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command(blocked), *map(str, words)],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def command(blocked: Sequence[str] = ()) -> list[str]:
+    """The words that start the command line in a Python that refuses to import some modules."""
+    block = "".join(f"sys.modules[{name!r}] = None; " for name in blocked)
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; sys.argv[0] = 'automl'; {block}from automl.cli.main import main; main()",
+    ]

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from automl.bundle.manifest import manifest_json, package_versions, parse_manifest
+from automl.errors import BundleError
+
+
+def test_manifest_survives_json(make_manifest):
+    manifest = make_manifest()
+    plain = manifest_json(manifest)
+    assert plain["schema_version"] == 1
+    assert plain["created"] == "2025-01-02T03:04:05Z"
+    assert plain["params"] == {
+        "encoder": "mobilenetv3_small_100",
+        "alpha": 0.5,
+        "pretrained": False,
+    }
+    assert parse_manifest(json.dumps(plain)) == manifest
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", None, True])
+def test_unknown_version_is_named(make_manifest, version):
+    plain = manifest_json(make_manifest()) | {"schema_version": version}
+    with pytest.raises(BundleError, match=f"schema_version {version!r} is not known"):
+        parse_manifest(json.dumps(plain))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}"])
+def test_text_that_is_no_manifest_is_refused(text):
+    with pytest.raises(BundleError, match=r"not JSON|schema_version None"):
+        parse_manifest(text)
+
+
+def test_every_fault_is_listed(make_manifest):
+    plain = manifest_json(make_manifest()) | {"size_mb": -1, "surprise": 1}
+    del plain["classes"]
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(json.dumps(plain))
+    for key in ("size_mb", "surprise", "classes"):
+        assert f"{key}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ()}, "classes must be 1 to 255, got 0"),
+        ({"classes": tuple("aabcd")}, "classes must differ"),
+        ({"colours": ((0, 0, 0),)}, "colours must be one a class, got 1 for 5"),
+        ({"colours": ((0, 0, 256),) * 5}, "less than or equal to 255"),
+        ({"precision": "fp32"}, "precision must be that of the lineage"),
+        ({"metrics": {"val": {"miou": float("nan")}}}, "finite"),
+        ({"metrics": {"holdout": {}}}, "holdout|'train', 'val' or 'test'"),
+    ],
+)
+def test_bad_state_is_refused(make_manifest, changes, message):
+    with pytest.raises(ValidationError, match=message):
+        make_manifest(**changes)
+
+
+def test_versions_of_absent_packages_are_left_out():
+    versions = package_versions(("numpy", "no-such-package-here"))
+    assert list(versions) == ["numpy"]
+    assert versions["numpy"][0].isdigit()

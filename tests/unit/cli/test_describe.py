@@ -1,0 +1,181 @@
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from automl.cli.describe import (
+    describe_dataset,
+    describe_experiment,
+    describe_plan,
+    describe_report,
+)
+from automl.records import (
+    Candidate,
+    DatasetInfo,
+    Lineage,
+    Measurement,
+    Normalisation,
+    TrialConfig,
+    TrialResult,
+    TrialStatus,
+)
+from automl.space.experiment import Experiment
+from automl.stages.pipeline import StudyReport
+from automl.stages.rank import Ranking
+from automl.store.tables import Standing
+
+NORMALISATION = Normalisation(mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
+
+
+def candidate(name, miou, latency_ms, test=None):
+    quality = [Measurement(metric="miou", value=miou, split="val")]
+    if test is not None:
+        quality.append(Measurement(metric="miou", value=test, split="test"))
+    costs = {"params_m": 1.234, "size_mb": 4.56, "latency_ms": latency_ms}
+    return Candidate(
+        candidate_id=name,
+        artifact=f"candidates/{name}/model.onnx",
+        lineage=Lineage(trial_id="0000-abc", kind="trial", precision="fp32"),
+        params={"encoder": "resnet18", "decoder": "fpn", "decoder_width": 64},
+        normalisation=NORMALISATION,
+        measurements=(*quality, *(Measurement(metric=m, value=v) for m, v in costs.items())),
+    )
+
+
+def report_of(*, front, default, smallest=None):
+    candidates = (
+        candidate("trial0-fp32", 0.50, 10.0, test=0.49),
+        candidate("trial1-int8", 0.55, 4.0, test=0.54),
+        candidate("trial2-fp32", 0.40, 30.0),
+    )
+    return StudyReport(
+        results=tuple(
+            TrialResult(
+                config=TrialConfig(number=number, seed=0, params={}), status=status, epochs=1
+            )
+            for number, status in enumerate([TrialStatus.COMPLETED] * 2 + [TrialStatus.FAILED])
+        ),
+        ranking=Ranking(
+            candidates=candidates,
+            standing=Standing(
+                front=frozenset(front),
+                knee=front[0],
+                best="trial1-int8",
+                smallest=smallest,
+                default=default,
+            ),
+            hypervolume=1.23456,
+            reference=(0.0, 10.0),
+        ),
+        bundles={"best": Path("out/bundles/best"), "trial1-int8": Path("out/bundles/trial1-int8")},
+    )
+
+
+def shown(report):
+    console = Console(file=io.StringIO(), width=120)
+    console.print(describe_report(report, Path("out")))
+    return console.file.getvalue()
+
+
+def row(text, name):
+    (line,) = [line for line in text.splitlines() if line.strip().startswith(name + " ")]
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_the_front_is_compared_with_the_default():
+    text = shown(report_of(front=["trial1-int8"], default="trial0-fp32"))
+    assert row(text, "trial1-int8")[1:] == [
+        "resnet18", "fpn 64", "1.23", "4.6", "0.5500", "0.5400", "4.00", "2.50", "1.10",
+        "best, knee",
+    ]  # fmt: skip
+    assert row(text, "trial0-fp32")[-3:] == ["1.00", "1.00", "default"]
+    assert "trial2-fp32" not in text, "neither on the front nor the default"
+    assert "trials: 2 completed, 0 stopped, 0 infeasible, 1 failed" in text
+    assert "hypervolume 1.2346 (reference point 0, 10)" in text
+    assert "  out/bundles/best\n" in text
+    assert "next: automl predict out/bundles/best photo.jpg --out mask.png" in text
+
+
+def test_a_default_on_the_front_has_one_row():
+    text = shown(report_of(front=["trial0-fp32", "trial1-int8"], default="trial0-fp32"))
+    assert len([line for line in text.splitlines() if "trial0-fp32" in line]) == 1
+
+
+def test_the_smallest_has_a_row_even_off_the_front():
+    text = shown(report_of(front=["trial1-int8"], default="trial0-fp32", smallest="trial2-fp32"))
+    assert row(text, "trial2-fp32")[-1] == "smallest"
+    assert row(text, "trial0-fp32")[-1] == "default"
+
+
+def test_a_default_that_is_the_smallest_has_one_row():
+    text = shown(report_of(front=["trial1-int8"], default="trial0-fp32", smallest="trial0-fp32"))
+    assert row(text, "trial0-fp32")[-1] == "smallest, default"
+
+
+def test_without_a_default_nothing_is_compared():
+    text = shown(report_of(front=["trial1-int8"], default=None))
+    assert row(text, "trial1-int8")[-3:] == ["-", "-", "best, knee"]
+
+
+def test_a_dataset_is_described_by_counts_shares_and_fingerprint():
+    info = DatasetInfo(
+        name="toy",
+        task="segmentation",
+        classes=("ground", "crack"),
+        size=(96, 128),
+        counts={"train": 10, "val": 3, "test": 2},
+        class_pixel_share=(0.975, 0.025),
+        class_images={"train": (10, 4), "val": (3, 1), "test": (2, 1)},
+        normalisation=NORMALISATION,
+        fingerprint="0123456789abcdef" * 4,
+    )
+    text = "\n".join(describe_dataset(info))
+    assert "toy: 10 train, 3 val, 2 test images at 96 x 128 (height x width)" in text
+    assert "ground 97.50%, crack 2.50%" in text
+    assert "fingerprint 0123456789abcdef\n" in text
+    other = describe_dataset(replace(info, name="other"))
+    assert "other" in other[0]
+
+
+@pytest.fixture
+def experiment():
+    def make(**sections):
+        return Experiment.from_json({"space": {"alpha": 0.5}, **sections})
+
+    return make
+
+
+def test_an_experiment_is_described_by_goals_bounds_and_budget(experiment):
+    search = {"trials": 7, "time_budget": "30m", "sampler": "qmc", "seed": 9}
+    of = experiment(search=search, constraints={"size_mb": 12, "latency_ms": 7.5})
+    text = "\n".join(describe_experiment(of))
+    assert "maximize miou, minimize latency_ms" in text
+    assert "size_mb <= 12" in text
+    assert "latency_ms <= 7.5" in text
+    assert "7 trials of at most 12 epochs, at most 30m" in text
+    assert "qmc, seed 9" in text
+
+
+def test_what_is_not_limited_is_said_to_be_so(experiment):
+    text = "\n".join(describe_experiment(experiment()))
+    assert "no time limit" in text
+    assert "subject to" not in text
+
+
+def test_a_budget_in_seconds_has_its_unit(experiment):
+    text = "\n".join(describe_experiment(experiment(search={"time_budget": 600})))
+    assert "at most 600 s" in text
+
+
+def test_a_plan_says_where_it_runs_and_what_follows(experiment):
+    of = experiment(compress={"winners": 3, "students": []}, target={"threads": 2})
+    text = "\n".join(describe_plan(of, "this process", Path("results/x")))
+    assert "runs on    this process" in text
+    assert "onnxruntime on cpu, 2 thread(s), batch 1" in text
+    assert "3 winners, 0 student(s) each, each also as INT8" in text
+    assert "results    results/x" in text
+    floats = experiment(compress={"int8": False})
+    assert "INT8" not in "\n".join(describe_plan(floats, "x", Path("y")))

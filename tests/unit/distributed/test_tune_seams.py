@@ -1,0 +1,111 @@
+"""Ray Tune's seams, without a running Ray."""
+
+import pickle
+from types import SimpleNamespace
+
+import pytest
+
+from automl.conductor.events import verdict_on
+from automl.errors import StudyError
+from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, canonical_json, to_json
+
+CONFIG = TrialConfig(number=0, seed=0, params={"alpha": 0.5})
+EPOCH = TrialMessage(kind="epoch", seconds=1.0, epoch=3, metrics={"miou": 0.5})
+COSTS = TrialMessage(kind="costs", seconds=1.0)
+
+
+class StandIn:
+    """A conductor that answers as it is told, or fails."""
+
+    def __init__(self, *, verdict=Verdict.CONTINUE, fault=None, trials=1):
+        self.verdict, self.fault, self.trials = verdict, fault, trials
+        self.handled = []
+
+    def next_trial(self):
+        if self.fault is not None:
+            raise self.fault
+        self.trials -= 1
+        return CONFIG if self.trials >= 0 else None
+
+    def handle(self, trial_id, message):
+        if self.fault is not None:
+            raise self.fault
+        self.handled.append((trial_id, message))
+        return self.verdict
+
+
+@pytest.fixture(scope="module")
+def seams():
+    from automl.distributed import connection
+
+    connection.prepare_environment()
+    return pytest.importorskip("automl.distributed.tune_seams")
+
+
+def scheduled(seams, conductor, message, *, groups=False):
+    scheduler = seams.ConductorScheduler(seams.Door(conductor), trials_end_by_themselves=groups)
+    trial = SimpleNamespace(config={seams.CONFIG_KEY: to_json(CONFIG)})
+    result = {seams.MESSAGE_KEY: canonical_json(to_json(message))}
+    return scheduler.on_trial_result(None, trial, result)
+
+
+def test_the_searcher_hands_out_what_the_conductor_proposes(seams):
+    searcher = seams.ConductorSearcher(seams.Door(StandIn(trials=1)))
+    assert searcher.suggest("a") == {seams.CONFIG_KEY: to_json(CONFIG)}
+    assert searcher.suggest("b") == "FINISHED"
+
+
+def test_a_trial_whose_process_died_for_good_ends_as_failed(seams):
+    conductor = StandIn()
+    searcher = seams.ConductorSearcher(seams.Door(conductor))
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=False)
+    assert conductor.handled == []
+    searcher.on_trial_complete("a", error=True)
+    ((trial_id, message),) = conductor.handled
+    assert trial_id == CONFIG.trial_id
+    assert message.status is TrialStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("verdict", "message", "groups", "decision"),
+    [
+        (Verdict.CONTINUE, EPOCH, False, "CONTINUE"),
+        (Verdict.STOP, EPOCH, False, "STOP"),
+        (Verdict.STOP, EPOCH, True, "CONTINUE"),
+        (Verdict.STOP, COSTS, False, "CONTINUE"),
+    ],
+)
+def test_the_scheduler_obeys_unless_the_trial_ends_by_itself(
+    seams, verdict, message, groups, decision
+):
+    assert scheduled(seams, StandIn(verdict=verdict), message, groups=groups) == decision
+
+
+def test_a_fault_of_the_study_stops_everything_and_is_kept(seams):
+    fault = StudyError("disk full")
+    door = seams.Door(StandIn(fault=fault))
+    assert door.handle(CONFIG.trial_id, EPOCH) is Verdict.STOP
+    assert door.next_trial() is None
+    assert door.fault is fault
+
+
+def test_tune_may_pickle_its_parts(seams):
+    door = seams.Door(SimpleNamespace(lock=(unpicklable for unpicklable in ())))
+    for part in (
+        seams.ConductorSearcher(door),
+        seams.ConductorScheduler(door, trials_end_by_themselves=False),
+    ):
+        pickle.loads(pickle.dumps(part))
+
+
+def event(trial_id, epoch, verdict):
+    message = {"kind": "epoch", "epoch": epoch}
+    return {"kind": "message", "trial_id": trial_id, "message": message, "verdict": verdict}
+
+
+def test_a_verdict_is_read_from_the_journal():
+    events = [{"kind": "proposed"}, event("a", 1, "continue"), event("b", 1, "stop")]
+    assert verdict_on(events, "a", 1) is Verdict.CONTINUE
+    assert verdict_on(events, "b", 1) is Verdict.STOP
+    assert verdict_on(events, "a", 2) is Verdict.STOP, "the study is at fault"

@@ -1,0 +1,219 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from automl.errors import TrialError
+from automl.jobs import compress
+from automl.jobs.compress import (
+    CompressJob,
+    compress_candidate,
+    inherit_weights,
+    student_parameters,
+)
+from automl.jobs.network import build_network
+from automl.records import Candidate, from_json
+from automl.space.experiment import Student
+from automl.space.parameters import parameters_from
+from automl.training.checkpoint import Checkpoint, save_checkpoint
+
+COMPRESS = {
+    "students": [
+        {"pruning_ratio": 0.3},
+        {"decoder_width_factor": 0.5, "pruning_ratio": 0.1},
+    ],
+    "epochs": 5,
+    "learning_rate": 0.125,
+    "temperature": 3.0,
+    "logit_weight": 0.75,
+    "channel_weight": 0.25,
+    "calibration_images": 3,
+}
+
+
+@pytest.fixture
+def job(context, config):
+    """Make a job on trial 4; `student` counts from 0."""
+
+    def make(student=None, **changes):
+        of = context(compress={**COMPRESS, **changes})
+        return CompressJob(context=of, config=config(4, decoder_width=32), student=student)
+
+    return make
+
+
+@pytest.fixture
+def trained(job, dataset):
+    """Leave the checkpoint of trial 4, as if it had been trained; its network."""
+    of = job()
+    model = build_network(parameters_from(of.config.params), dataset.info, seed=4)
+    save_checkpoint(
+        of.context.folder.trial(of.config.trial_id) / "checkpoint",
+        Checkpoint(epoch=2, model_state=model.state_dict(), optimizer_state={}),
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("width", "factor", "expected"),
+    [(64, 0.5, 32), (64, 1.0, 64), (24, 0.5, 16), (40, 0.5, 16), (56, 0.5, 32), (512, 0.01, 16)],
+)
+def test_a_student_has_a_scaled_width_that_a_network_may_have(width, factor, expected):
+    teacher = parameters_from({"decoder_width": width, "alpha": 0.3, "pruning_ratio": 0.2})
+    student = student_parameters(teacher, Student(decoder_width_factor=factor, pruning_ratio=0.5))
+    assert student == replace(teacher, decoder_width=expected)
+
+
+def test_a_student_inherits_every_tensor_that_fits_and_no_other(dataset, config):
+    info = dataset.info
+    wide = build_network(parameters_from(config(decoder_width=32).params), info, seed=1)
+    narrow = build_network(parameters_from(config(decoder_width=16).params), info, seed=2)
+    before = {name: value.clone() for name, value in narrow.state_dict().items()}
+    count = inherit_weights(narrow, wide)
+    source = wide.state_dict()
+    fitting = {name for name, value in before.items() if source[name].shape == value.shape}
+    assert count == len(fitting)
+    assert 0 < count < len(before)
+    assert {name for name in before if name.startswith("encoder.")} <= fitting
+    for name, value in narrow.state_dict().items():
+        expected = source[name] if name in fitting else before[name]
+        assert torch.equal(value, expected), name
+    with torch.no_grad():
+        next(wide.parameters()).add_(1.0)
+    assert not torch.equal(next(wide.parameters()), next(narrow.parameters()))
+
+
+def test_an_equal_network_inherits_everything(dataset, config):
+    params = parameters_from(config().params)
+    teacher = build_network(params, dataset.info, seed=1)
+    student = build_network(params, dataset.info, seed=2)
+    assert inherit_weights(student, teacher) == len(teacher.state_dict())
+
+
+def test_candidates_are_called_by_trial_student_and_precision(job):
+    assert compress._candidate_ids(job()) == ("trial4-fp32", "trial4-int8")
+    assert compress._candidate_ids(job(1)) == ("trial4-student2-fp32", "trial4-student2-int8")
+    assert compress._candidate_ids(job(0, int8=False)) == ("trial4-student1-fp32",)
+
+
+def test_what_is_on_disk_is_not_made_again(job, monkeypatch):
+    of = job()
+    monkeypatch.setattr(compress, "_trained", lambda _job: pytest.fail("made again"))
+    for name in ("trial4-fp32", "trial4-int8"):
+        folder = of.context.folder.candidate(name)
+        folder.mkdir(parents=True)
+        (folder / "candidate.json").write_text("{}")
+    outcome = compress_candidate(of)
+    assert outcome.candidate_ids == ("trial4-fp32", "trial4-int8")
+    assert outcome.summary == "done before"
+
+
+def test_a_job_with_one_of_two_files_is_not_done(job):
+    of = job()
+    folder = of.context.folder.candidate("trial4-fp32")
+    folder.mkdir(parents=True)
+    (folder / "candidate.json").write_text("{}")
+    assert compress_candidate(of).summary != "done before"
+
+
+def test_a_trial_without_checkpoint_fails_alone_and_tells_where_to_look(job):
+    of = job()
+    threads = torch.get_num_threads()
+    outcome = compress_candidate(of)
+    assert outcome.candidate_ids == ()
+    assert outcome.summary.startswith("failed: TrialError: ")
+    assert "no whole checkpoint is left" in outcome.summary
+    log = of.context.folder.trial("trial4") / "error.txt"
+    assert str(log) in outcome.summary
+    assert "Traceback" in log.read_text()
+    assert torch.get_num_threads() == threads
+
+
+def test_a_half_written_candidate_leaves_nothing_behind(job, trained, monkeypatch):
+    def fail(_model, artifact, _info, _normalisation):
+        artifact.write_bytes(b"half")
+        raise TrialError("the disk is full")
+
+    monkeypatch.setattr(compress, "export_wrapped", fail)
+    of = job()
+    assert compress_candidate(of).candidate_ids == ()
+    assert list(of.context.folder.candidates.iterdir()) == []
+
+
+class FakeExport:
+    """In place of ONNX: files of a few bytes."""
+
+    def __init__(self, monkeypatch):
+        self.calibration = []
+        monkeypatch.setattr(compress, "export_wrapped", self._export)
+        monkeypatch.setattr(compress, "wrap_core", self._wrap)
+        monkeypatch.setattr(compress, "quantize_int8", self._quantize)
+
+    def _export(self, _model, artifact, _info, _normalisation):
+        artifact.write_bytes(b"x" * 4000)
+        artifact.with_name("core.onnx").write_bytes(b"core")
+
+    def _wrap(self, artifact, _info, _normalisation):
+        artifact.write_bytes(artifact.with_name("core.onnx").read_bytes() * 100)
+
+    def _quantize(self, core, destination, calibration):
+        assert core.read_bytes() == b"core"
+        self.calibration = list(calibration)
+        destination.write_bytes(b"int8")
+
+
+def candidate(of, name):
+    text = (of.context.folder.candidate(name) / "candidate.json").read_text()
+    return from_json(Candidate, json.loads(text))
+
+
+def test_a_trained_trial_becomes_two_candidates(job, trained, monkeypatch, dataset):
+    export = FakeExport(monkeypatch)
+    of = job()
+    outcome = compress_candidate(of)
+    assert outcome.candidate_ids == ("trial4-fp32", "trial4-int8"), outcome.summary
+    whole, small = (candidate(of, name) for name in outcome.candidate_ids)
+    for made in (whole, small):
+        assert made.lineage.trial_id == of.config.trial_id
+        assert made.lineage.kind == "trial"
+        assert made.lineage.recipe["epochs"] == 2
+        assert made.params["decoder_width"] == 32
+        assert made.artifact == f"candidates/{made.candidate_id}/model.onnx"
+        assert of.context.folder.absolute(made.artifact).exists()
+        assert made.normalisation == dataset.info.normalisation
+    assert (whole.lineage.precision, small.lineage.precision) == ("fp32", "int8")
+    assert (whole.value("size_mb"), small.value("size_mb")) == (0.004, 0.0004)
+    assert whole.value("params_m") == small.value("params_m") > 0
+    assert [image.shape for image in export.calibration] == [(1, 3, 32, 32)] * 3
+    assert abs(export.calibration[0].mean()) < 1, "the bare network takes normalised images"
+
+
+def test_every_compress_setting_reaches_the_distillation(job, trained, monkeypatch):
+    FakeExport(monkeypatch)
+    fitted = []
+
+    def fit(model, _dataset, settings, *, step_loss, reporter, checkpoint_folder):
+        fitted.append((model, settings, step_loss, checkpoint_folder))
+
+    monkeypatch.setattr(compress, "fit", fit)
+    of = job(1)
+    outcome = compress_candidate(of)
+    assert outcome.candidate_ids == ("trial4-student2-fp32", "trial4-student2-int8")
+    ((model, settings, loss, folder),) = fitted
+    assert (settings.epochs, settings.learning_rate) == (5, 0.125)
+    assert settings.batch_size == 4
+    assert loss.settings.temperature == 3.0
+    assert (loss.settings.logit_weight, loss.settings.channel_weight) == (0.75, 0.25)
+    assert folder == of.context.folder.trials / "trial4-student2" / "checkpoint"
+    teacher = sum(value.numel() for value in trained.parameters())
+    assert sum(value.numel() for value in model.parameters()) < teacher
+    made = candidate(of, "trial4-student2-fp32")
+    assert made.lineage.kind == "student"
+    assert made.lineage.teacher == "trial4-fp32"
+    assert made.params["decoder_width"] == 16
+    expected = {"decoder_width_factor": 0.5, "student_pruning_ratio": 0.1, "temperature": 3.0}
+    assert expected.items() <= made.lineage.recipe.items()
+    assert made.lineage.recipe["inherited_tensors"] > 0
+    params_m = sum(value.numel() for value in model.parameters()) / 1e6
+    assert made.value("params_m") == pytest.approx(params_m, rel=0.01)

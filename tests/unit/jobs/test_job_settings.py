@@ -1,0 +1,126 @@
+"""Every value that a trial samples or a user declares has an effect."""
+
+import hashlib
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from automl.jobs import settings
+from automl.jobs.context import torch_threads
+from automl.jobs.network import build_network
+from automl.jobs.settings import combined_loss, fit_settings, supervised_loss
+from automl.models.build import normalisation_for
+from automl.space.experiment import TrainSettings
+from automl.space.parameters import PARAMETERS, TrialParameters
+
+BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
+
+#: Another value of each parameter, and what must differ then.
+CHANGES = {
+    "encoder": ("resnet18", "network"),
+    "decoder": ("fpn", "network"),
+    "decoder_width": (24, "network"),
+    "pretrained": (True, "network"),  # replaced by the path of a file
+    "pruning_ratio": (0.5, "network"),
+    "alpha": (0.25, "loss"),
+    "gamma": (1.0, "loss"),
+    "class_weights": ("balanced", "loss"),
+    "augmentation": ("strong", "fit"),
+    "cutmix": (0.5, "fit"),
+    "optimizer": ("sgd", "fit"),
+    "learning_rate": (2e-3, "fit"),
+    "weight_decay": (0.0, "fit"),
+    "batch_size": (16, "fit"),
+}
+
+
+def digest(tensor):
+    return hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+
+
+def applied(params, info):
+    """All that a trial's parameters decide."""
+    model = build_network(params, info, seed=0)
+    normalisation = normalisation_for(params.model_spec(), info.normalisation)
+    loss = supervised_loss(params, info).loss
+    weights = None if loss.class_weights is None else tuple(loss.class_weights.tolist())
+    return {
+        "network": {name: digest(value) for name, value in model.state_dict().items()},
+        "loss": (loss.alpha, loss.gamma, weights),
+        "fit": asdict(fit_settings(params, TrainSettings(), normalisation=normalisation, seed=0)),
+    }
+
+
+@pytest.fixture(scope="module")
+def base(dataset):
+    return applied(BASE, dataset.info)
+
+
+def test_no_parameter_is_left_out_below():
+    assert set(CHANGES) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_sampled_parameter_is_applied(name, dataset, base, tmp_path):
+    value, part = CHANGES[name]
+    if name == "pretrained":
+        other = build_network(BASE, dataset.info, seed=1)
+        value = str(tmp_path / "weights.safetensors")
+        save_file(other.encoder.model.state_dict(), value)
+    changed = applied(replace(BASE, **{name: value}), dataset.info)
+    assert changed[part] != base[part]
+    for other_part in set(base) - {part, "fit" if name == "pretrained" else part}:
+        assert changed[other_part] == base[other_part]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {
+        "epochs": 7,
+        "warmup_epochs": 0.5,
+        "accumulate": 3,
+        "clip_norm": 0.25,
+        "precision": "bf16",
+        "device": "cpu",
+    }.items(),
+)
+def test_every_training_setting_is_applied(name, value, dataset):
+    train = TrainSettings(**{name: value})
+    fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=5)
+    assert getattr(fit, name) == value
+    assert fit.seed == 5
+    # `workers` is the one that the backend, not the loop, obeys.
+    assert set(TrainSettings.model_fields) - set(asdict(fit)) == {"workers"}
+
+
+def test_on_a_gpu_the_threads_of_the_job_prepare_batches(dataset, monkeypatch):
+    monkeypatch.setattr(settings, "compute_device", lambda _device: torch.device("cuda"))
+    with torch_threads(3):
+        fit = fit_settings(BASE, TrainSettings(), normalisation=dataset.info.normalisation, seed=0)
+    assert fit.loader_workers == 3
+
+
+def test_on_a_cpu_the_threads_of_the_job_train(dataset):
+    train = TrainSettings(device="cpu")
+    fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=0)
+    assert fit.loader_workers == 0
+
+
+def test_a_distillation_may_have_epochs_and_a_rate_of_its_own(dataset):
+    train, normalisation = TrainSettings(epochs=9), dataset.info.normalisation
+    own = fit_settings(
+        BASE, train, normalisation=normalisation, seed=0, epochs=2, learning_rate=0.5
+    )
+    assert (own.epochs, own.learning_rate) == (2, 0.5)
+    inherited = fit_settings(BASE, train, normalisation=normalisation, seed=0)
+    assert (inherited.epochs, inherited.learning_rate) == (9, BASE.learning_rate)
+
+
+def test_balanced_weights_favour_the_rare_class(dataset):
+    ground, red, green = combined_loss(
+        replace(BASE, class_weights="balanced"), dataset.info
+    ).class_weights
+    assert ground < red < green
+    assert combined_loss(BASE, dataset.info).class_weights is None

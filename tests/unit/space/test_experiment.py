@@ -1,0 +1,188 @@
+import json
+import pickle
+
+import pytest
+from pydantic import ValidationError
+
+from automl.errors import SpaceError
+from automl.records import Objective
+from automl.space.experiment import Experiment
+from automl.space.faults import FaultsError
+from automl.space.fields import seconds_of
+
+SPACE = {"decoder": {"choice": ["fpn", "unet"]}, "learning_rate": {"float": [1e-4, 1e-2]}}
+
+
+def experiment(**sections):
+    return Experiment.from_json({"space": SPACE, **sections})
+
+
+def faults_of(**sections):
+    with pytest.raises(FaultsError) as caught:
+        experiment(**sections)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_a_space_alone_is_an_experiment_with_sound_defaults():
+    plain = experiment()
+    assert plain.objectives == (
+        Objective(metric="miou", direction="maximize"),
+        Objective(metric="latency_ms", direction="minimize"),
+    )
+    assert plain.search.trials == plain.train.epochs == 12
+    assert plain.search.time_budget_s is None
+    assert plain.constraints == {}
+
+
+def test_an_experiment_survives_json_and_pickling():
+    given = experiment(
+        constraints={"latency_ms": 30},
+        search={"points": [{"decoder": "unet"}], "time_budget": "30m", "concurrent": 2},
+        compress={"students": [{"decoder_width_factor": 0.5}], "learning_rate": 1e-3},
+        data={"size": [96, 128]},
+        objectives={"dice": "maximize", "size_mb": "minimize", "macs_g": "minimize"},
+    )
+    again = Experiment.from_json(json.loads(json.dumps(given.to_json())))
+    assert again == given
+    assert again.key() == given.key()
+    assert [o.metric for o in again.objectives] == ["dice", "size_mb", "macs_g"]
+    assert again.data.size == (96, 128)
+    assert pickle.loads(pickle.dumps(given)) == given
+
+
+def test_an_experiment_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        experiment().search.trials = 3
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"search": {"seed": 1}},
+        {"search": {"points": [{"decoder": "unet"}]}},
+        {"space": {"decoder": "unet"}},
+        {"train": {"epochs": 3}},
+        {"train": {"workers": 2}},
+        {"data": {"size": [64, 64]}},
+        {"constraints": {"size_mb": 3}},
+        {"compress": {"int8": False}},
+        {"target": {"threads": 2}},
+        {"objectives": {"dice": "maximize"}},
+    ],
+)
+def test_the_key_follows_what_shapes_results(section):
+    assert Experiment.from_json({"space": SPACE, **section}).key() != experiment().key()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"search": {"trials": 50, "time_budget": "2h", "concurrent": 4, "max_failures": 3}},
+        {"export": {"golden_samples": 1}},
+        {"data": {"source": "elsewhere"}},
+    ],
+)
+def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_data_lies(section):
+    assert experiment(**section).key() == experiment().key()
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"data": {"size": [96, 97]}}, ["data.size[1]: given 97; allowed: a multiple of 32"]),
+        ({"data": {"size": [0, 96]}}, ["data.size[0]: given 0; allowed: >= 32"]),
+        ({"data": {"size": [96]}}, ["data.size[1]: missing, and it has no default"]),
+        ({"train": {"epochs": "3"}}, ['train.epochs: given "3"; allowed: a whole number']),
+        ({"train": {"clip_norm": float("nan")}}, ["train.clip_norm: given NaN; allowed: a finite"]),
+        ({"train": {"epochs": True}}, ["train.epochs: given true; allowed: a whole number"]),
+        ({"search": {"eta": 1}}, ["search.eta: given 1; allowed: >= 2"]),
+        ({"search": {"sampler": "tpe2"}}, ["search.sampler: given", "tpe, random, nsga2, qmc"]),
+        ({"search": {"concurrent": 0}}, ["search.concurrent: given 0; allowed: auto, or"]),
+        ({"search": {"time_budget": "soon"}}, ['time_budget: given "soon"; allowed: a time such']),
+        ({"search": {"points": {}}}, ["search.points: given {}; allowed: a list of mappings"]),
+        ({"search": {"points": [{}]}}, ["search.points[0]: given {}; allowed: a mapping"]),
+        (
+            {"search": {"points": [{"decoder": ["unet"]}]}},
+            ['search.points[0].decoder: given ["unet"]; allowed: a plain value'],
+        ),
+        (
+            {"search": {"points": [{"decoder": "unet"}, {"decoder": "unett"}]}},
+            ["search.points[1].decoder", "did you mean unet?"],
+        ),
+        ({"constraints": {"latency": 3}}, ["constraints.latency: unknown", "mean latency_ms?"]),
+        ({"constraints": {"size_mb": 0}}, ["constraints.size_mb: given 0; allowed: a number > 0"]),
+        ({"constraints": []}, ["constraints: given []; allowed: a mapping"]),
+        ({"objectives": {"miou": "minimize"}}, ['objectives.miou: given "minimize"', "maximize"]),
+        ({"objectives": {"iou": "maximize"}}, ["objectives.iou: unknown key", "mean miou?"]),
+        ({"objectives": {"size_mb": "minimize"}}, ["objectives: given", "pixel_accuracy first"]),
+        (
+            {"objectives": {"size_mb": "minimize", "miou": "maximize"}},
+            ["objectives: given", "pixel_accuracy first"],
+        ),
+        (
+            {"objectives": {"dice": "maximize", "miou": "maximize"}},
+            ["objectives: given", "then any of latency_ms"],
+        ),
+        ({"compress": {"students": [{"ratio": 1}]}}, ["compress.students[0].ratio: unknown key"]),
+        ({"compress": {"students": [{"pruning_ratio": 1}]}}, ["given 1; allowed: <= 0.9"]),
+        ({"target": {"batch": 2}}, ["target.batch: given 2; allowed: 1"]),
+        ({"srch": {}}, ["srch: unknown key; allowed: task, data, space", "did you mean search?"]),
+        ({"train": {"epoch": 3}}, ["train.epoch: unknown key", "did you mean epochs?"]),
+        ({"space": {}}, ["space: given {}; allowed: a mapping"]),
+    ],
+)
+def test_a_fault_names_its_key_the_value_and_what_is_allowed(sections, expected):
+    (fault,) = faults_of(**sections)
+    for part in expected:
+        assert part in fault
+
+
+def test_faults_of_all_sections_come_together_points_included():
+    paths = [
+        fault.partition(":")[0]
+        for fault in faults_of(
+            search={"trials": 0, "points": [{"decodr": "unet"}]},
+            train={"epochs": 0},
+            space={**SPACE, "batch_size": 8},
+            export={"bundle": "best"},
+        )
+    ]
+    assert sorted(paths) == [
+        "export.bundle",
+        "search.points[0].decodr",
+        "search.trials",
+        "train.epochs",
+    ]
+
+
+def test_faults_inside_the_space_keep_their_own_paths():
+    faults = faults_of(space={"decodr": "fpn", "gamma": {"float": [0, 9]}})
+    assert [fault.partition(":")[0] for fault in faults] == ["space.decodr", "space.gamma.float[1]"]
+
+
+def test_a_missing_space_is_a_space_error():
+    with pytest.raises(SpaceError, match="space: missing"):
+        Experiment.from_json({})
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("90s", 90),
+        ("1.5h", 5400),
+        (45, 45),
+        (0.5, 0.5),
+    ],
+)
+def test_a_time_budget_is_read_in_seconds(budget, seconds):
+    assert seconds_of(budget) == seconds
+    assert experiment(search={"time_budget": budget}).search.time_budget_s == seconds
+
+
+@pytest.mark.parametrize("budget", ["", "0m", "m", "30", "30 minutes", "30m2h", 0, -1, True])
+def test_what_is_no_time_budget_is_refused(budget):
+    with pytest.raises(ValueError, match="allowed: a time such as"):
+        seconds_of(budget)

@@ -1,0 +1,114 @@
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from automl.measurement.latency import LatencyStats
+from automl.stages import measure as stage
+from automl.stages.measure import scored, timed
+
+
+@pytest.fixture
+def on_disk(study, candidate):
+    """Make a study with two exported files, and their candidates."""
+
+    def make(**sections):
+        of = study(**sections)
+        field = [candidate("trial1-fp32", 0.5, 1.0), candidate("trial2-fp32", 0.5, 1.0)]
+        field = [replace(exported, measurements=()) for exported in field]
+        for exported in field:
+            artifact = of.folder.absolute(exported.artifact)
+            artifact.parent.mkdir(parents=True)
+            artifact.write_bytes(exported.candidate_id.encode())
+        return of, field
+
+    return make
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that were opened to be scored, and with how many threads."""
+    seen = []
+
+    def open_session(path, threads):
+        seen.append((path.parent.name, threads))
+
+    def confusion_of(_session, images, masks, num_classes):
+        assert num_classes == 2
+        assert len(list(images)) == len(list(masks))
+        return np.array([[90, 10], [0, 0]])
+
+    monkeypatch.setattr(stage, "open_session", open_session)
+    monkeypatch.setattr(stage, "confusion_of", confusion_of)
+    return seen
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """The files that were timed in turn, one list a timing."""
+    seen = []
+    values = {"p50_ms": 4.0, "p95_ms": 9.0, "cpu_p50_ms": 3.0, "spread_ms": 0.5}
+    values = {field.name: values.get(field.name, 0.25) for field in fields(LatencyStats)}
+
+    def interleaved(runs, **_settings):
+        seen.append(list(runs.values()))
+        return dict.fromkeys(runs, LatencyStats(**values))
+
+    monkeypatch.setattr(stage, "timed_run", lambda path, _info, _target: path.parent.name)
+    monkeypatch.setattr(stage, "time_interleaved", interleaved)
+    return seen
+
+
+def test_a_file_is_scored_once_until_its_content_changes(on_disk, opened):
+    of, (exported, _) = on_disk()
+    first = scored(of, exported, "val")
+    assert scored(of, exported, "val") == first
+    assert opened == [("trial1-fp32", 2)]
+    of.folder.absolute(exported.artifact).write_bytes(b"another network")
+    scored(of, exported, "val")
+    assert len(opened) == 2
+
+
+def test_splits_are_scored_apart(on_disk, opened):
+    of, (exported, _) = on_disk()
+    both = scored(of, scored(of, exported, "val"), "test")
+    assert len(opened) == 2
+    assert both.value("miou", "val") is not None
+    assert both.value("miou", "test") is not None
+
+
+def test_scores_have_a_name_for_each_class_that_occurs(on_disk, opened):
+    of, (exported, _) = on_disk()
+    found = {m.metric: m.value for m in scored(of, exported, "val").measurements}
+    assert found["pixel_accuracy"] == pytest.approx(0.9)
+    assert found["iou.ground"] == pytest.approx(0.9)
+    assert found["iou.crack"] == 0.0
+    assert {"miou", "dice"} < set(found)
+
+
+def test_all_files_are_timed_in_turn_and_once(on_disk, rounds):
+    of, field = on_disk()
+    first = timed(of, field)
+    assert timed(of, field) == first
+    assert rounds == [["trial1-fp32", "trial2-fp32"]]
+
+
+def test_another_file_among_them_times_all_anew(on_disk, rounds):
+    of, field = on_disk()
+    timed(of, field[:1])
+    timed(of, field)
+    of.folder.absolute(field[0].artifact).write_bytes(b"another network")
+    timed(of, field)
+    assert [len(files) for files in rounds] == [1, 2, 2]
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, 3.0), (2, 4.0)])
+def test_latency_is_processor_time_for_one_thread_else_wall_time(
+    on_disk, rounds, threads, expected
+):
+    of, field = on_disk(target={"threads": threads})
+    found = {m.metric: m for m in timed(of, field)[0].measurements}
+    assert found["latency_ms"].value == expected
+    assert found["latency_wall_p50_ms"].value == 4.0
+    assert found["latency_wall_p95_ms"].value == 9.0
+    assert {m.threads for m in found.values()} == {threads}

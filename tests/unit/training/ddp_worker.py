@@ -1,0 +1,160 @@
+"""One rank of `test_ddp.py`: `ddp_worker.py DATASET OUT RANK WORLD`.
+
+It runs every scenario and writes what each gave to `OUT/rank-<RANK>-of-<WORLD>.json`.
+"""
+
+import json
+import math
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from conftest import Recorder, TinyNet
+
+from automl.compression.distill import DistillationLoss, DistillationSettings
+from automl.data.dataset import open_dataset
+from automl.errors import TrialError
+from automl.records import Verdict
+from automl.training.evaluation import evaluate
+from automl.training.loop import fit
+from automl.training.losses import CombinedLoss
+from automl.training.settings import EvaluationSettings, FitSettings
+from automl.training.steps import SupervisedLoss
+
+
+class Rank:
+    def __init__(self, root, out, rank, world):
+        self.dataset = open_dataset(Path(root))
+        self.out = Path(out)
+        self.rank = rank
+        self.world = world
+
+    def fit(self, *, net=None, loss=None, reporter=None, folder=None, **changes):
+        values = {
+            "epochs": 3,
+            "normalisation": self.dataset.info.normalisation,
+            "batch_size": 4,
+            "learning_rate": 1e-2,
+            "augmentation": "none",
+            "device": "cpu",
+        }
+        # Ranks start from different weights: DDP hands rank 0's to all.
+        net = TinyNet(seed=self.rank) if net is None else net
+        reporter = Recorder() if reporter is None else reporter
+        combined = CombinedLoss(0.5, 2.0, torch.tensor([0.5, 2.0, 1.0]))
+        result = fit(
+            net,
+            self.dataset,
+            FitSettings(**{**values, **changes}),
+            step_loss=SupervisedLoss(combined) if loss is None else loss,
+            reporter=reporter,
+            checkpoint_folder=None if folder is None else self.out / f"{folder}-{self.world}",
+        )
+        return {
+            "losses": result.losses,
+            "metrics": dict(result.metrics),
+            "epochs": result.epochs,
+            "stopped": result.stopped,
+            "heard": reporter.heard,
+            "weights": {name: value.flatten().tolist() for name, value in net.state_dict().items()},
+        }
+
+    def combined(self):
+        return self.fit()
+
+    def accumulated(self):
+        return self.fit(batch_size=2, accumulate=2)
+
+    def distilled(self):
+        loss = DistillationLoss(
+            TinyNet(width=6, seed=7),
+            task_loss=CombinedLoss(0.5, 2.0),
+            student_channels=8,
+            teacher_channels=6,
+            settings=DistillationSettings(),
+            seed=self.rank,
+        )
+        result = self.fit(loss=loss)
+        return {**result, "adapter": loss.adapter.weight.flatten().tolist()}
+
+    def evaluated(self):
+        settings = EvaluationSettings(
+            normalisation=self.dataset.info.normalisation, device="cpu", batch_size=2
+        )
+        found = evaluate(TinyNet(), self.dataset.split("val"), num_classes=3, settings=settings)
+        return {"confusion": found.confusion_kk.tolist(), "cross_entropy": found.cross_entropy}
+
+    def with_norm(self):
+        return self.fit(net=TinyNet(norm=True))
+
+    def stopped_by_first_rank(self):
+        return self.fit(reporter=Recorder(stop_at=2 if self.rank == 0 else 1))
+
+    def continued(self):
+        self.fit(reporter=Recorder(stop_at=1), folder="continued")
+        return self.fit(folder="continued")
+
+    def report_fails_on_first_rank(self):
+        class Fails:
+            def __init__(self, rank):
+                self.rank = rank
+
+            def report(self, epoch, metrics):
+                if self.rank == 0:
+                    raise OSError("disk full")
+                return Verdict.CONTINUE
+
+        return self.fault(lambda: self.fit(reporter=Fails(self.rank)))
+
+    def not_finite_on_last_rank(self):
+        broken = self.rank == self.world - 1
+
+        class Breaks(SupervisedLoss):
+            def forward(self, model, images_nchw, target_nhw):
+                loss = super().forward(model, images_nchw, target_nhw)
+                return loss * math.nan if broken else loss
+
+        return self.fault(lambda: self.fit(loss=Breaks(CombinedLoss(0.0, 0.0))))
+
+    def fault(self, run):
+        try:
+            run()
+        except (OSError, TrialError) as error:
+            return f"{type(error).__name__}: {error}"
+        return "none"
+
+
+SCENARIOS = (
+    Rank.combined,
+    Rank.accumulated,
+    Rank.distilled,
+    Rank.evaluated,
+    Rank.with_norm,
+    Rank.stopped_by_first_rank,
+    Rank.continued,
+    Rank.report_fails_on_first_rank,
+    Rank.not_finite_on_last_rank,
+)
+
+
+def main(root, out, rank, world):
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{out}/rendezvous",
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(seconds=60),
+        )
+    me = Rank(root, out, rank, world)
+    found = {scenario.__name__: scenario(me) for scenario in SCENARIOS}
+    Path(out, f"rank-{rank}-of-{world}.json").write_text(json.dumps(found))
+    if world > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,106 @@
+"""Two processes on gloo against one: the same global batches must give the same training."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKER = Path(__file__).with_name("ddp_worker.py")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def found(dataset, tmp_path_factory):
+    """What each rank gave, by (rank, world size), then by scenario."""
+    out = tmp_path_factory.mktemp("ranks")
+    ranks = [(0, 1), (0, 2), (1, 2)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    logs = [(out / f"rank-{rank}-of-{world}.log").open("w") for rank, world in ranks]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, WORKER, dataset.root, out, str(rank), str(world)],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=environment,
+        )
+        for (rank, world), log in zip(ranks, logs, strict=True)
+    ]
+    try:
+        for worker, log in zip(workers, logs, strict=True):
+            assert worker.wait(timeout=240) == 0, Path(log.name).read_text()
+    finally:
+        for worker, log in zip(workers, logs, strict=True):
+            worker.kill()
+            worker.wait()
+            log.close()
+    return {
+        (rank, world): json.loads((out / f"rank-{rank}-of-{world}.json").read_text())
+        for rank, world in ranks
+    }
+
+
+@pytest.mark.parametrize("scenario", ["combined", "accumulated", "distilled"])
+def test_two_ranks_train_as_one(found, scenario):
+    alone, first, second = (found[rank][scenario] for rank in ((0, 1), (0, 2), (1, 2)))
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert first["metrics"] == pytest.approx(alone["metrics"], rel=1e-3)
+    for name, values in alone["weights"].items():
+        assert first["weights"][name] == pytest.approx(values, rel=1e-3, abs=1e-5)
+    assert second == first
+
+
+def test_loss_that_trains_itself_is_trained_alike_on_all_ranks(found):
+    alone, first, second = (found[rank]["distilled"] for rank in ((0, 1), (0, 2), (1, 2)))
+    assert first["adapter"] == second["adapter"]
+    assert first["adapter"] == pytest.approx(alone["adapter"], rel=1e-3, abs=1e-5)
+
+
+def test_scores_over_uneven_parts_are_exactly_those_of_the_whole(found):
+    """7 images in batches of 2: of the last batch the second rank has nothing."""
+    alone, first, second = (found[rank]["evaluated"] for rank in ((0, 1), (0, 2), (1, 2)))
+    assert first["confusion"] == alone["confusion"]
+    assert first["cross_entropy"] == pytest.approx(alone["cross_entropy"], rel=1e-6)
+    assert second == first
+
+
+def test_ranks_end_with_the_same_statistics_of_norms(found):
+    first, second = (found[rank]["with_norm"] for rank in ((0, 2), (1, 2)))
+    assert first == second
+    assert any("running_mean" in name for name in first["weights"])
+
+
+def test_verdict_of_the_first_rank_counts(found):
+    for rank in ((0, 2), (1, 2)):
+        result = found[rank]["stopped_by_first_rank"]
+        assert (result["epochs"], result["stopped"]) == (2, True)
+
+
+def test_every_rank_hears_the_same(found):
+    first, second = (found[rank]["combined"]["heard"] for rank in ((0, 2), (1, 2)))
+    assert first == second
+    assert [epoch for epoch, _ in first] == [1, 2, 3]
+
+
+def test_continued_group_goes_on_as_if_undisturbed(found):
+    for rank in ((0, 1), (0, 2), (1, 2)):
+        continued, undisturbed = found[rank]["continued"], found[rank]["combined"]
+        assert continued["losses"] == undisturbed["losses"]
+        assert continued["weights"] == undisturbed["weights"]
+
+
+def test_failed_report_ends_every_rank(found):
+    assert found[0, 2]["report_fails_on_first_rank"] == "OSError: disk full"
+    assert (
+        found[1, 2]["report_fails_on_first_rank"]
+        == "TrialError: the report of epoch 1 failed on rank 0"
+    )
+
+
+def test_loss_that_is_not_finite_on_one_rank_ends_every_rank(found):
+    first, second = (found[rank]["not_finite_on_last_rank"] for rank in ((0, 2), (1, 2)))
+    assert first == second
+    assert first.startswith("TrialError: the loss is nan at step 1 of 6")
