@@ -49,8 +49,9 @@ def tiny_space(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def environment(cache: Path) -> dict[str, str]:
     """The environment of the processes that tests start: one thread, no token in the home."""
+    own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {
-        **os.environ,
+        **own,
         "AUTOML_CACHE": str(cache),
         "OMP_NUM_THREADS": "1",
         "RAY_AUTH_MODE": "disabled",

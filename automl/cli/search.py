@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -46,7 +47,9 @@ def search(
     workers_per_trial: Annotated[
         int | None, typer.Option(min=1, help="Data-parallel processes of each trial.")
     ] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster; default: start one.")] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; default: start one.")
+    ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Run in this process, without Ray.")
     ] = False,
@@ -182,7 +185,7 @@ def _ray(experiment: Experiment, address: str | None) -> Backend:
     from automl.distributed import connection
 
     connection.prepare_environment()
-    connection.connect(address)
+    connection.connect(os.environ.get("RAY_ADDRESS") if address is None else address)
     from automl.distributed.ray_backend import RayBackend
 
     return RayBackend(experiment)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from automl.distributed.temp_folder import temp_folder
 from automl.errors import UsageError
 from automl.jobs.context import available_cpus
 
@@ -27,11 +28,15 @@ _ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         # A stopped trial may need this long to leave its worker group before its process is reused.
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+        # In containers /dev/shm is often smaller than what we ask for; Ray refuses to start then.
+        "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
 )
 #: Enough for messages: images are memory-mapped files, not Ray objects.
 _OBJECT_STORE_BYTES = 200 * 2**20
+#: A label for Ray's scheduler: our trials ask for cores, and for memory one byte at most.
+_MEMORY_BYTES = 2**30
 
 
 def prepare_environment() -> None:
@@ -49,7 +54,10 @@ def connect(address: str | None) -> None:
     Raises:
         UsageError: there is no cluster at the address, or none can be started here.
     """
-    import ray  # noqa: PLC0415  the environment above is read at import
+    if address is None:
+        # Despite its name it holds on Linux too: a cluster of one machine stays on its loopback.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray  # noqa: PLC0415  the environment is read at import
 
     if ray.is_initialized():
         return
@@ -58,16 +66,26 @@ def connect(address: str | None) -> None:
         # The nodes of a cluster were started with an environment of their own.
         how |= {"address": address, "runtime_env": {"env_vars": dict(_ENVIRONMENT)}}
     else:
-        how |= {
-            "num_cpus": available_cpus(),
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
-        }
+        how |= _cluster_here()
     try:
         ray.init(**how)
-    except (OSError, RuntimeError, ValueError) as fault:
+    except Exception as fault:  # Ray raises bare ones where a process of its own does not start.
         where = "cannot be started here" if address is None else f"cannot be joined at {address}"
         raise UsageError(f"Ray {where}: {fault}; --local runs without Ray") from fault
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+
+
+def _cluster_here() -> dict[str, Any]:
+    """How to start Ray on this machine: nothing that it would guess from a busy machine's state."""
+    folder = temp_folder()
+    return {
+        # Else Ray would join whatever cluster was last started on this machine.
+        "address": "local",
+        "num_cpus": available_cpus(),
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        # Else Ray asks how much is free, and refuses to start where file caches fill a container.
+        "_memory": _MEMORY_BYTES,
+        **({} if folder is None else {"_temp_dir": str(folder)}),
+    }
