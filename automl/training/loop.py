@@ -213,7 +213,7 @@ class _Run:
         verdict = from_first_rank(verdict)
         if verdict is None:
             raise TrialError(f"the report of epoch {self._progress.epoch} failed on rank 0")
-        return verdict is Verdict.STOP
+        return verdict is not Verdict.CONTINUE
 
     def _seconds_so_far(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
