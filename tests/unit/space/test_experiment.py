@@ -96,7 +96,7 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ({"train": {"clip_norm": float("nan")}}, ["train.clip_norm: given NaN; allowed: a finite"]),
         ({"train": {"epochs": True}}, ["train.epochs: given true; allowed: a whole number"]),
         ({"search": {"eta": 1}}, ["search.eta: given 1; allowed: >= 2"]),
-        ({"search": {"sampler": "tpe2"}}, ["search.sampler: given", "tpe, random, nsga2, qmc"]),
+        ({"search": {"sampler": "tpe2"}}, ["search.sampler: given", "allowed: auto, tpe, nsga2, nsga3, gp, random, qmc"]),
         ({"search": {"concurrent": 0}}, ["search.concurrent: given 0; allowed: auto, or"]),
         ({"search": {"time_budget": "soon"}}, ['time_budget: given "soon"; allowed: a time such']),
         ({"search": {"points": {}}}, ["search.points: given {}; allowed: a list of mappings"]),
