@@ -17,9 +17,9 @@ STARTUP: Mapping[str, float] = {
     "qmc": math.inf,
 }
 
-#: Up to here `auto` is TPE, which learns from few trials. Each of its proposals looks at all that was
-#: told: with two objectives 15 ms among 100 trials, 80 ms among 1,000, 180 ms among 2,000 on one
-#: core, where NSGA-II takes 15 ms among 10,000.
+#: Up to here `auto` is TPE, which learns from few trials. Each of its proposals looks at all that
+#: was told: with two objectives 15 ms among 100 trials, 80 ms among 1,000, 180 ms among 2,000 on
+#: one core, where NSGA-II takes 15 ms among 10,000.
 MOST_TRIALS_FOR_TPE = 1000
 
 #: The smallest and largest generation of NSGA-II and NSGA-III.
@@ -37,7 +37,7 @@ def resolve_sampler(sampler: str, num_trials: int | None, space: SearchSpace) ->
     - nsga2 beyond, whose proposals cost the same however many trials there are.
     """
     if sampler == "gp" and space.is_conditional:
-        raise ValueError("gp needs a space without conditions; without `when`, or with tpe or auto")
+        raise ValueError("gp takes no space with conditions (when); choose another sampler")
     if sampler in STARTUP:
         return sampler
     if sampler != "auto":

@@ -17,7 +17,7 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from automl.records import Objective, Scalar
 from automl.sampling.generations import Generations

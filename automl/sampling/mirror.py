@@ -14,8 +14,8 @@ from pathlib import Path
 from automl.records import Objective, Scalar, TrialStatus
 from automl.sampling.mirror_study import MirrorStudy
 from automl.sampling.optuna_space import OptunaSpace
+from automl.sampling.quiet import hush
 from automl.sampling.rebuilt_log import RebuiltLog
-from automl.sampling.samplers import hush
 from automl.space.search_space import SearchSpace
 
 _log = logging.getLogger(__name__)

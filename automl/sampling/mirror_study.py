@@ -14,6 +14,7 @@ from optuna.trial import Trial, TrialState
 
 from automl.records import Objective, Scalar, TrialStatus
 from automl.sampling.optuna_space import OptunaSpace
+from automl.sampling.quiet import experiments_accepted
 from automl.sampling.violation import FAILED
 
 
@@ -35,7 +36,8 @@ class MirrorStudy:
         self._study = optuna.load_study(
             study_name=name, storage=self._storage, sampler=RandomSampler()
         )
-        self._study.set_metric_names([objective.metric for objective in self._objectives])
+        with experiments_accepted():
+            self._study.set_metric_names([objective.metric for objective in self._objectives])
         self._trial_ids: dict[int, int] = {}
 
     def begin(self, number: int, params: Mapping[str, Scalar]) -> None:

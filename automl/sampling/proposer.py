@@ -20,7 +20,8 @@ from automl.sampling.choice import STARTUP, enough, population, resolve_sampler
 from automl.sampling.fidelity_study import FidelityStudy
 from automl.sampling.generations import Generations
 from automl.sampling.optuna_space import OptunaSpace
-from automl.sampling.samplers import GENERATION_KEYS, hush, learning_sampler
+from automl.sampling.quiet import hush
+from automl.sampling.samplers import GENERATION_KEYS, learning_sampler
 from automl.sampling.spread import Leftovers, Params, random_point, spread_point
 from automl.space.search_space import SearchSpace
 
