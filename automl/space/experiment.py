@@ -36,6 +36,11 @@ DEFAULT_OBJECTIVES = (
     Objective(metric="latency_ms", direction="minimize"),
 )
 
+_GP_NEEDS_PLAIN_SPACE = Fault(
+    path=("search", "sampler"),
+    problem="given gp, which takes no space with conditions (when); allowed here: any other",
+)
+
 
 #: What of `search` may change between two runs of one study.
 _FREE_TO_CHANGE = (
@@ -83,8 +88,14 @@ class SearchSettings(_Settings):
 
     trials: Count = 12
     """Configurations to try; the first is always the default of the space."""
-    sampler: Literal["tpe", "random", "nsga2", "qmc"] = "tpe"
-    """What proposes them: tpe learns from few trials, nsga2 needs about a hundred."""
+    sampler: Literal["auto", "tpe", "nsga2", "nsga3", "gp", "random", "qmc"] = "auto"
+    """What proposes them.
+
+    auto: tpe up to 1000 trials, nsga2 beyond, qmc where too few to learn from or enough to try all.
+    tpe learns from few trials; nsga2 and nsga3 (three objectives or more) need hundreds; gp learns
+    from the fewest, takes seconds a proposal and no space with conditions; random and qmc (spread
+    evenly) never learn.
+    """
     min_epochs: Count = 1
     """Epochs before trials are compared for the first time; then eta times as many, and so on."""
     eta: Annotated[int, Field(ge=2)] = 3
@@ -202,6 +213,8 @@ class Experiment(_Settings):
     @model_validator(mode="after")
     def _check_points(self) -> Self:
         faults = _point_faults(self.space, self.search.points)
+        if self.search.sampler == "gp" and self.space.is_conditional:
+            faults.append(_GP_NEEDS_PLAIN_SPACE)
         if faults:
             raise_faults(faults)
         return self
