@@ -12,7 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from automl.conductor.budget import planned_epochs, planned_rungs
 from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
+from automl.sampling.choice import resolve_sampler
 
 if TYPE_CHECKING:
     from automl.space.experiment import Experiment
@@ -70,8 +72,21 @@ def describe_experiment(experiment: Experiment) -> list[str]:
         f"space      {experiment.space.describe()}",
         f"objectives {', '.join(goals)}" + (f"; subject to {', '.join(bounds)}" if bounds else ""),
         f"budget     {search.trials} trials of at most {train.epochs} epochs, {budget}",
-        f"proposals  {search.sampler}, seed {search.seed}",
+        f"rungs      {_rungs(experiment)}",
+        f"proposals  {_sampler(experiment)}, seed {search.seed}",
     ]
+
+
+def _sampler(experiment: Experiment) -> str:
+    given = experiment.search.sampler
+    chosen = resolve_sampler(given, experiment.search.trials, experiment.space)
+    return f"{chosen} ({given})" if given != chosen else chosen
+
+
+def _rungs(experiment: Experiment) -> str:
+    """How many trials train how long, and what that makes together."""
+    stages = [f"{count} to epoch {epoch}" for epoch, count in planned_rungs(experiment)]
+    return f"{', '.join(stages)}: {planned_epochs(experiment)} epochs in all"
 
 
 def _budget(given: str | float | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from automl.conductor.budget import Budget, planned_epochs
 from automl.conductor.failures import FailureStreak
+from automl.conductor.mirror import Mirror, NoMirror
 from automl.conductor.search_state import SearchState
 from automl.conductor.snapshot import Best, Observer, Snapshot, time_left
 from automl.conductor.trial_state import TrialState
@@ -49,13 +50,15 @@ class Conductor:
         *,
         observer: Observer,
         clock: Clock,
+        mirror: Mirror | None = None,
         extra_points: Sequence[Mapping[str, Scalar]] = (),
     ) -> None:
         self._experiment = experiment
         self._journal = journal
         self._observer = observer
         self._clock = clock
-        self._state = SearchState(experiment, extra_points)
+        mirror = NoMirror() if mirror is None else mirror
+        self._state = SearchState(experiment, mirror, extra_points)
         self._budget = Budget(experiment, self._state.tally)
         self._failures = FailureStreak()
         self._planned_epochs = planned_epochs(experiment)
@@ -66,6 +69,7 @@ class Conductor:
         self._elapsed_before = self._state.elapsed_s
         self._end_what_an_earlier_run_left()
         self._unfinished = deque(self._unfinished_trials())
+        mirror.publish()
 
     # ------------------------------------------------------------------ what backends call
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from automl.conductor.mirror import Mirror
 from automl.conductor.rungs import Rungs
 from automl.conductor.tally import Tally
 from automl.conductor.trial_state import TrialState
 from automl.records import (
+    Objective,
     Scalar,
     TrialConfig,
     TrialMessage,
@@ -26,11 +28,15 @@ class SearchState:
     """The trials, the rungs, what the sampler was told, and what is counted."""
 
     def __init__(
-        self, experiment: Experiment, extra_points: Sequence[Mapping[str, Scalar]]
+        self,
+        experiment: Experiment,
+        mirror: Mirror,
+        extra_points: Sequence[Mapping[str, Scalar]],
     ) -> None:
         search, epochs = experiment.search, experiment.train.epochs
         rungs = rung_epochs(search.min_epochs, epochs, search.eta)
         self._experiment = experiment
+        self._mirror = mirror
         self._fidelities = (*rungs, epochs)
         self.proposer = Proposer(
             experiment.space,
@@ -64,7 +70,8 @@ class SearchState:
         """A trial begins."""
         trial = TrialState(config)
         self.trials[config.trial_id] = trial
-        self.proposer.begin(config.number, config.params)
+        for listener in (self.proposer, self._mirror):
+            listener.begin(config.number, config.params)
         return trial
 
     def promote(self, trial_id: str, epoch: int) -> TrialState:
@@ -111,8 +118,9 @@ class SearchState:
             return
         self.tally.score(number, losses)
         if epoch in self._fidelities:
-            values = [o.value(loss) for o, loss in zip(objectives, losses, strict=True)]
-            self.proposer.observe(number, epoch, values)
+            values = _values(objectives, losses)
+            for listener in (self.proposer, self._mirror):
+                listener.observe(number, epoch, values)
         if not self.arrives(trial, epoch, trial.epochs[epoch]):
             return
         self.tally.judge(number)
@@ -129,5 +137,25 @@ class SearchState:
         self.rungs.give_up(name)
         if status in (TrialStatus.INFEASIBLE, TrialStatus.FAILED):
             missed = violations(self._experiment.constraints, trial.measurements)
-            failed = status is TrialStatus.FAILED
-            self.proposer.reject(number, {} if failed else missed)
+            told = {} if status is TrialStatus.FAILED else missed
+            for listener in (self.proposer, self._mirror):
+                listener.reject(number, told)
+        self._show_end(trial, status)
+
+    def _show_end(self, trial: TrialState, status: TrialStatus) -> None:
+        objectives = self._experiment.objectives
+        losses = trial.losses(objectives, trial.last_epoch)
+        self._mirror.end(
+            trial.config.number,
+            status,
+            None if losses is None else _values(objectives, losses),
+            {
+                "trial_id": trial.config.trial_id,
+                "epochs": trial.last_epoch,
+                "reason": trial.reason,
+            },
+        )
+
+
+def _values(objectives: Sequence[Objective], losses: Sequence[float]) -> list[float]:
+    return [objective.value(loss) for objective, loss in zip(objectives, losses, strict=True)]

@@ -25,7 +25,7 @@ from automl.distributed.tune_seams import (
     Door,
 )
 from automl.distributed.worker_group import train_in_worker_group
-from automl.errors import AutomlError, UsageError
+from automl.errors import AutomlError
 from automl.jobs.context import JobContext
 from automl.jobs.trial import run_trial
 from automl.records import (

@@ -38,6 +38,7 @@ from automl.store.lock import WriterLock
 #: `experiment.json` last, so that what is left is still known as a study.
 OWNED = (
     "journal.jsonl",
+    "optuna.log",
     "report.md",
     "front.png",
     "candidates.parquet",
@@ -75,6 +76,11 @@ class StudyFolder:
     def journal_file(self) -> Path:
         """For `Journal` and `read_journal`."""
         return self.root / "journal.jsonl"
+
+    @property
+    def optuna_file(self) -> Path:
+        """The search as Optuna and its dashboard read it; made from the journal."""
+        return self.root / "optuna.log"
 
     @property
     def lock_file(self) -> Path:

@@ -44,6 +44,7 @@ def fill(folder: StudyFolder) -> None:
         parent.mkdir(parents=True)
         (parent / "file.bin").write_bytes(b"1")
     for file in (
+        folder.optuna_file,
         folder.trials_table,
         folder.candidates_table,
         folder.report_file,
