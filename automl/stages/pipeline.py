@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.jobs.environment import environment_here
 from automl.records import TrialResult
 from automl.stages.compress import compress
 from automl.stages.export import export
@@ -14,6 +15,7 @@ from automl.stages.report import write_report
 from automl.stages.search import search
 from automl.stages.study import Study
 from automl.store.atomic import remove_abandoned
+from automl.store.environment import record_environment
 from automl.store.journal import Journal
 
 
@@ -35,9 +37,20 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
     """
     with Journal(study.folder.journal_file) as journal:
         remove_abandoned(study.folder.root)
+        _record_environment(study, journal)
         results = search(study, journal, clock=clock)
         candidates = compress(study, results)
         ranking = rank(study, candidates)
         bundles = export(study, ranking)
         write_report(study, results, ranking)
     return StudyReport(results=tuple(results), ranking=ranking, bundles=bundles)
+
+
+def _record_environment(study: Study, journal: Journal) -> None:
+    environment = environment_here(
+        study.experiment.train,
+        threads=study.backend.threads_per_job(),
+        runs_on=study.backend.describe(),
+    )
+    first_event = len(journal.read())
+    record_environment(study.folder.environment_file, environment, first_event=first_event)
