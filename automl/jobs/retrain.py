@@ -81,7 +81,7 @@ def retrain_trial(job: RetrainJob) -> RetrainOutcome:
         write_text(folder / "error.txt", traceback.format_exc())
         why = f"failed: {type(error).__name__}: {error} (see {folder / 'error.txt'})"
         return RetrainOutcome(trained=False, summary=why)
-    return RetrainOutcome(trained=True, summary=f"trained {job.epochs} epochs")
+    return RetrainOutcome(trained=True, summary=f"trained to epoch {job.epochs}")
 
 
 def _is_trained(job: RetrainJob) -> bool:

@@ -1,4 +1,4 @@
-"""The whole job: search, compress, rank, export, report. Each stage can be run again."""
+"""The whole job: search, compress, rank, repeat, export, report. Each stage can be run again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from automl.jobs.environment import environment_here
 from automl.records import TrialResult
 from automl.stages.compress import compress
 from automl.stages.export import export
+from automl.stages.finalists import Repeats, repeat_finalists
 from automl.stages.rank import Ranking, rank
 from automl.stages.report import write_report
 from automl.stages.search import search
@@ -25,6 +26,7 @@ class StudyReport:
 
     results: tuple[TrialResult, ...]
     ranking: Ranking
+    repeats: Repeats
     bundles: dict[str, Path]
 
 
@@ -41,9 +43,10 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         results = search(study, journal, clock=clock)
         candidates = compress(study, results)
         ranking = rank(study, candidates)
-        bundles = export(study, ranking)
-        write_report(study, results, ranking)
-    return StudyReport(results=tuple(results), ranking=ranking, bundles=bundles)
+        repeats = repeat_finalists(study, results, ranking)
+        bundles = export(study, ranking, repeats)
+        write_report(study, results, ranking, repeats)
+    return StudyReport(results=tuple(results), ranking=ranking, repeats=repeats, bundles=bundles)
 
 
 def _record_environment(study: Study, journal: Journal) -> None:
