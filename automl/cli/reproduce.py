@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from automl.jobs.trial import TrainTrial
+    from automl.records import Scalar
     from automl.stages.comparison import EpochComparison, Reproduction
     from automl.stages.reproduce import ReproductionPlan
 
@@ -41,8 +42,9 @@ def reproduce(
 ) -> None:
     """Train a trial again as it was recorded, and compare each epoch.
 
-    The study is only read. Exit code 0: identical, or within the tolerance; 1: it differs; 2: there
-    is nothing to compare with, or the data is not the study's.
+    The study is only read, the data must be its own. Needs Ray only for trials of several workers.
+
+    Exit code 0: identical, or within the tolerance; 1: it differs; 2: it cannot be compared.
 
     Try it: automl reproduce results/quickstart 0
     """
@@ -96,7 +98,7 @@ def _plan_lines(plan: ReproductionPlan, root: Path) -> list[str]:
     record, info, train = plan.record, plan.dataset.info, plan.experiment.train
     status = "not ended" if record.status is None else str(record.status)
     reached = f"{status}, epoch {record.epochs} of {train.epochs}, seed {record.config.seed}"
-    params = ", ".join(f"{name} {value}" for name, value in record.config.params.items())
+    params = ", ".join(f"{name} {_shown(value)}" for name, value in record.config.params.items())
     group = f" each of {train.workers} workers" if train.workers > 1 else ""
     return [
         f"trial      {record.config.trial_id} of {root}: {reached}",
@@ -107,6 +109,10 @@ def _plan_lines(plan: ReproductionPlan, root: Path) -> list[str]:
         "",
         f"epoch  {plan.metric} recorded  reproduced  difference",
     ]
+
+
+def _shown(value: Scalar) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _environment_lines(plan: ReproductionPlan) -> list[str]:

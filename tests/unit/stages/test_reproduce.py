@@ -195,7 +195,7 @@ def test_a_dataset_that_is_gone_is_told_with_the_way_out(recorded, monkeypatch):
 def test_a_checkpoint_is_kept_neither_over_files_nor_in_the_study(recorded, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(UsageError, match="--out: .*full is there already"):
+    with pytest.raises(UsageError, match=r"--out: .*full is there already"):
         plan_reproduction(request(recorded, out=tmp_path / "full"))
     with pytest.raises(UsageError, match="lies in the study"):
         plan_reproduction(request(recorded, out=recorded.root / "again"))
