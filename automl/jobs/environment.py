@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from automl.bundle.manifest import package_versions
+from automl.errors import UsageError
 from automl.space.experiment import TrainSettings
 from automl.store.environment import Environment
 from automl.training.ranks import compute_device
@@ -38,7 +39,11 @@ def environment_here(train: TrainSettings, *, threads: int, runs_on: str) -> Env
 
 
 def _device(train: TrainSettings) -> str:
-    device = compute_device(train.device)
+    try:
+        device = compute_device(train.device)
+    except UsageError:
+        # A driver without a GPU may hand trials to nodes that have one.
+        return train.device
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return device.type

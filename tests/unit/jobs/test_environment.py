@@ -11,3 +11,9 @@ def test_the_environment_tells_what_a_training_depends_on(context):
     assert {"numpy", "timm", "albumentations"} <= set(here.packages)
     assert (here.device, here.threads, here.runs_on) == ("cpu", 3, "cpu: this process")
     assert len(here.cpu) > 4
+
+
+def test_a_driver_without_the_device_of_its_trials_still_has_an_environment(context, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    train = context(train={"device": "cuda"}).experiment.train
+    assert environment_here(train, threads=1, runs_on="cuda: Ray on 3 nodes").device == "cuda"
