@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from automl.data.dataset import open_dataset
 from automl.store.journal import Journal, read_journal
+from automl.store.layout import StudyFolder
 
 pytestmark = pytest.mark.slow
 
@@ -52,8 +54,8 @@ def test_another_dataset_is_refused_before_any_training(cli, tiny_space, tmp_pat
     imported = cli("data", "import", source, "other", *size, "--split-seed", 5)
     assert imported.returncode == 0, imported.stderr
     fingerprints = [
-        json.loads((root / "dataset.json").read_text())["fingerprint"]
-        for root in (out, tmp_path / "other")
+        StudyFolder(out).dataset().fingerprint,
+        open_dataset(tmp_path / "other").info.fingerprint,
     ]
     wrong = cli("reproduce", out, 0, "--data", "other")
     assert wrong.returncode == 2, wrong.stdout + wrong.stderr
@@ -96,13 +98,14 @@ def test_finalists_go_on_between_seeds_and_leave_what_ships_alone(
     cli, environment, tiny_space, tmp_path
 ):
     out = tmp_path / "study"
+    plain = tiny_space.read_text().replace("epochs: 1\n", "epochs: 1\n  int8: false\n")
+    tiny_space.write_text(plain)
     words = ["search", "--space", str(tiny_space), "--out", str(out), "--local", "--trials", "1"]
     searched = cli(*words)
     assert searched.returncode == 0, searched.stdout + searched.stderr
     assert "one seed a model: differences" in (out / "report.md").read_text()
     shipped = (out / "bundles" / "best" / "model.onnx").read_bytes()
 
-    plain = tiny_space.read_text()
     tiny_space.write_text(plain.replace("samples: 2", "samples: 2, finalist_seeds: 2"))
     first = out / "finalists" / "seed1000000"
     kill_once_there(first, "trials/*/checkpoint/epoch-00002", words, environment)
