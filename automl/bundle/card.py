@@ -64,7 +64,23 @@ def _quality(manifest: Manifest) -> str:
         for name, value in values.items()
     ]
     measured = _table([("split", "metric", "value"), *rows])
-    return f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`.\n\n{measured}"
+    place = f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`.\n\n{measured}"
+    return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
+
+
+def _further_seeds(manifest: Manifest) -> str:
+    rows = [
+        (
+            split,
+            seeds.metric,
+            f"{seeds.mean:.4f}"
+            + ("" if seeds.half_width is None else f" ± {seeds.half_width:.4f}"),
+            str(seeds.count),
+        )
+        for split, seeds in manifest.further_seeds.items()
+    ]
+    text = "The same recipe repeated with further seeds, this file not among them:"
+    return f"{text}\n\n{_table([('split', 'metric', 'mean, 95 % interval', 'seeds'), *rows])}"
 
 
 def _cost(manifest: Manifest) -> str:

@@ -104,9 +104,15 @@ def describe_plan(experiment: Experiment, backend: str, root: Path) -> list[str]
         f"runs on    {backend}",
         f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
         f"then       {compress.winners} winners, {len(compress.students)} student(s) each{int8}",
+        *_again(experiment),
         f"results    {root}",
         "",
     ]
+
+
+def _again(experiment: Experiment) -> list[str]:
+    seeds = experiment.export.finalist_seeds
+    return [f"           best and default again with {seeds} further seed(s)"] if seeds else []
 
 
 def describe_report(report: StudyReport, root: Path) -> Group:
@@ -181,6 +187,13 @@ def _blind_spots(report: StudyReport) -> list[str]:
     return [f"beware: the best model never finds {', '.join(missed)} on val"] if missed else []
 
 
+def _further_seeds(report: StudyReport) -> list[str]:
+    # The stages load torch, which a description of a plan must not.
+    from automl.stages.seeds import seeds_summary
+
+    return seeds_summary(report.repeats, report.ranking.standing)
+
+
 def _closing(report: StudyReport, root: Path) -> list[str]:
     ended = [result.status for result in report.results]
     counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
@@ -191,6 +204,7 @@ def _closing(report: StudyReport, root: Path) -> list[str]:
         "x: times the default model, trial 0 in FP32, on val; above 1 is better",
         f"trials: {counts}",
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
+        *_further_seeds(report),
         "",
         "verified bundles:",
         *bundles,

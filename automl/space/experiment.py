@@ -193,6 +193,8 @@ class ExportSettings(_Settings):
     """`best` is the fastest, and `smallest` the smallest, with this share of the best accuracy."""
     golden_samples: Count = 3
     """Images with their expected masks that a bundle carries to verify itself."""
+    finalist_seeds: int = Field(default=0, ge=0)
+    """Further seeds with which `best` and the default model are trained again, for an interval."""
 
 
 class Experiment(_Settings):

@@ -23,7 +23,7 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
     study.narrator.say(f"compress: {_describe(jobs, study.experiment.compress.epochs)}")
     outcomes: dict[str, CompressOutcome] = {}
     for job, answer in study.backend.map_jobs(compress_candidate, jobs):
-        outcomes[job.name] = _outcome(answer)
+        outcomes[job.name] = outcome_of(answer)
         study.narrator.say(f"compress: {job.name}: {outcomes[job.name].summary}")
     candidates = [
         candidate for job in jobs for candidate in _load(study, outcomes[job.name].candidate_ids)
@@ -33,7 +33,8 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
     return candidates
 
 
-def _outcome(answer: CompressOutcome | JobFault) -> CompressOutcome:
+def outcome_of(answer: CompressOutcome | JobFault) -> CompressOutcome:
+    """A job's outcome, also where its process was lost."""
     if isinstance(answer, JobFault):
         return CompressOutcome(candidate_ids=(), summary=f"failed: {answer.reason}")
     return answer

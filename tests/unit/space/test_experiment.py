@@ -79,7 +79,7 @@ def test_the_key_follows_what_shapes_results(section):
     "section",
     [
         {"search": {"trials": 50, "time_budget": "2h", "concurrent": 4, "max_failures": 3}},
-        {"export": {"golden_samples": 1}},
+        {"export": {"golden_samples": 1, "finalist_seeds": 3}},
         {"data": {"source": "elsewhere"}},
     ],
 )
