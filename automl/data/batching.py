@@ -103,23 +103,23 @@ class EpochPlan:
     """Every batch of an epoch, by its number; may be asked from several threads."""
 
     def __init__(self, split: ArrowSplit, settings: BatchSettings, epoch: int) -> None:
+        self.settings = settings
         self.epoch = epoch
         self.augmentation = Augmentation(settings.augmentation, split.size)
         self._split = split
-        self._settings = settings
         rows = np.arange(len(split))
         self._rows = self._stream(_ORDER).permutation(rows) if settings.shuffle else rows
 
     def batches(self) -> Iterator[Batch]:
         """Give this process its part of each global batch, in order."""
-        numbers = range(num_batches(len(self._split), self._settings))
-        if self._settings.loader_workers == 0:
+        numbers = range(num_batches(len(self._split), self.settings))
+        if self.settings.loader_workers == 0:
             return (batch for batch in map(self.batch, numbers) if batch is not None)
-        return _prepared(self, numbers, self._settings.loader_workers)
+        return _prepared(self, numbers, self.settings.loader_workers)
 
     def rows(self, number: int) -> npt.NDArray[np.int64]:
         """The rows of global batch `number`, over all processes."""
-        settings = self._settings
+        settings = self.settings
         first = number * settings.batch_size
         rows = self._rows[first : first + settings.batch_size]
         if settings.shuffle and len(rows) < settings.world_size:
@@ -132,7 +132,7 @@ class EpochPlan:
 
     def batch(self, number: int) -> Batch | None:
         """What this process has of global batch `number`, or None where it has none."""
-        settings = self._settings
+        settings = self.settings
         rows = self.rows(number)
         mine = range(settings.global_rank, len(rows), settings.world_size)
         if not mine:
@@ -150,7 +150,7 @@ class EpochPlan:
     def _mixing(self, number: int) -> np.random.Generator | None:
         """What CutMix draws from in global batch `number`, or None where it is not applied."""
         rng = self._stream(_CUTMIX, number)
-        return rng if rng.random() < self._settings.cutmix else None
+        return rng if rng.random() < self.settings.cutmix else None
 
     def _mixed(
         self, rows: npt.NDArray[np.int64], mine: Sequence[int], rng: np.random.Generator
@@ -169,7 +169,7 @@ class EpochPlan:
 
     def _sample(self, row: int) -> tuple[UInt8, UInt8]:
         image, mask = self._split.image(row), self._split.mask(row)
-        if self._settings.augmentation == "none":
+        if self.settings.augmentation == "none":
             return image, mask
         seed = int(self._sequence(_AUGMENT, row).generate_state(1)[0])
         return self.augmentation(image, mask, seed)
@@ -178,7 +178,7 @@ class EpochPlan:
         return np.random.default_rng(self._sequence(*purpose))
 
     def _sequence(self, *purpose: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence([self._settings.seed, self.epoch, *purpose])
+        return np.random.SeedSequence([self.settings.seed, self.epoch, *purpose])
 
 
 def _stacked(samples: Sequence[tuple[UInt8, UInt8]]) -> tuple[UInt8, UInt8]:

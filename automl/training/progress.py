@@ -63,7 +63,7 @@ class RunCheckpoints:
         self._dataset_fingerprint = dataset_fingerprint
 
     def save(self, progress: Progress) -> None:
-        """Put model, optimizer and progress on disk; raises OSError as the system gives it."""
+        """Put model, optimizer and progress on disk; raises StudyError for a full disk."""
         if self._folder is None or global_rank() != 0:
             return
         checkpoint = Checkpoint(

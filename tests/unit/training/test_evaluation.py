@@ -55,4 +55,6 @@ def test_model_is_given_back_in_its_modes_without_new_statistics(dataset, tiny_n
 
 def test_empty_split_is_refused(tiny_net, settings_for):
     with pytest.raises(ValueError, match="no samples"):
-        evaluate(tiny_net(), [], num_classes=3, settings=settings_for().for_evaluation(world_size=1))
+        evaluate(
+            tiny_net(), [], num_classes=3, settings=settings_for().for_evaluation(world_size=1)
+        )

@@ -134,7 +134,10 @@ def test_checkpoint_is_on_disk_before_its_epoch_is_reported(train, tmp_path):
 def test_metrics_are_those_of_the_last_weights(train, dataset, settings_for):
     result, net, heard = train()
     found = evaluate(
-        net, dataset.split("val"), num_classes=3, settings=settings_for().for_evaluation(world_size=1)
+        net,
+        dataset.split("val"),
+        num_classes=3,
+        settings=settings_for().for_evaluation(world_size=1),
     )
     metrics = heard[-1][1]
     assert result.metrics == metrics

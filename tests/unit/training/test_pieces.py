@@ -71,17 +71,16 @@ def test_dice_of_pieces_is_near_that_of_the_batch(train):
 def test_no_more_images_than_a_piece_holds_are_in_the_network_at_once(
     train, tiny_net, micro_batches
 ):
-    class Counts(tiny_net):
-        seen = []
+    seen = []
 
+    class Counts(tiny_net):
         def forward_with_features(self, images_nchw):
-            self.seen.append((self.training, len(images_nchw)))
+            seen.append((self.training, len(images_nchw)))
             return super().forward_with_features(images_nchw)
 
-    Counts.seen = []
     train(weighted(0.5), batch_size=4, epochs=1, micro_batches=micro_batches, net=Counts())
-    trained = [count for training, count in Counts.seen if training]
-    assert max(count for _, count in Counts.seen) == -(-4 // micro_batches)
+    trained = [count for training, count in seen if training]
+    assert max(count for _, count in seen) == -(-4 // micro_batches)
     # 10 images in batches of 4: 2 batches, each whole.
     assert sum(trained) == 8
     assert len(trained) == 2 * micro_batches
