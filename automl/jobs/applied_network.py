@@ -56,18 +56,19 @@ def other_pruning(
 ) -> str | None:
     """How the channels differ from what the ratio leaves of the twin's, in words.
 
-    Every layer of the encoder must be whole or on the grid of the ratio, and where the ratio
-    reaches any, some must have lost channels; a decoder that it reaches must not be whole.
+    Every layer of the encoder must be whole or on the grid of the ratio. Where the ratio reaches
+    any, some must have lost channels, save in an encoder with linear layers, all of which attention
+    may hold together; and a decoder that the ratio reaches must not be whole.
     """
     ratio = params.pruning_ratio
     steps = _steps(twin)
-    reached = cut = 0
+    reached, cut = 0, any(isinstance(layer, nn.Linear) for layer in twin.encoder.modules())
     for name, live, whole in _widths(model.encoder, twin.encoder):
         allowed = {whole, *(kept_channels(whole, ratio, step=step) for step in steps)}
         if live not in allowed:
             return f"encoder layer {name} with {live} of {whole} channels"
         reached += kept_channels(whole, ratio) < whole
-        cut += live < whole
+        cut |= live < whole
     if reached and not cut:
         return "an encoder that has all its channels"
     live, times = decoder_channels_in(model)

@@ -274,13 +274,20 @@ def prove(params, dataset, *, train=None, seed=3):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("encoder", ["resnet18", "convnext_atto", "regnetx_002"])
+@pytest.mark.parametrize("encoder", ["resnet18", "regnetx_002"])
 def test_pruned_networks_of_all_kinds_pass(encoder, decoder, dataset):
     for ratio in (0.05, 0.4, 0.9):
         prove(
             replace(BASE, encoder=encoder, decoder=decoder, decoder_width=40, pruning_ratio=ratio),
             dataset,
         )
+
+
+@pytest.mark.parametrize("encoder", ["convnext_atto", "pvt_v2_b0"])
+def test_an_encoder_that_pruning_leaves_whole_passes(encoder, dataset):
+    """Of the second, attention holds all channels together."""
+    for ratio in (0.05, 0.4):
+        prove(replace(BASE, encoder=encoder, pruning_ratio=ratio), dataset)
 
 
 def test_small_probabilities_and_short_runs_pass(dataset):
