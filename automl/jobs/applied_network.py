@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from automl.compression.prune import GRID, kept_channels
@@ -20,8 +21,8 @@ from automl.models.weights import fitting_weights
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 
-#: Values of each tensor that are looked for in the tensor that they should come from.
-_SAMPLED_VALUES = 4
+#: Values of each tensor that are compared with the tensor that they should come from.
+_SAMPLED_VALUES = 3
 
 
 def other_encoder(params: TrialParameters, model: SegmentationNet) -> str | None:
@@ -137,7 +138,9 @@ def _matrices(module: object) -> Mapping[str, Tensor]:
 
 
 def _within(live: Tensor, source: Tensor) -> bool:
-    """Whether sampled values of a tensor, pruned or not, are the source's."""
-    values = live.detach()[0].flatten()[:_SAMPLED_VALUES].cpu()
-    same = source.detach().reshape(-1, 1) == values.to(source.dtype)
-    return bool(same.any(0).all())
+    """Whether the first values of a tensor, pruned or not, are the source's."""
+    values = live.detach()[0].flatten()[:_SAMPLED_VALUES].cpu().to(source.dtype)
+    if live.shape == source.shape:
+        return torch.equal(values, source.detach()[0].flatten()[:_SAMPLED_VALUES])
+    # Which channels were kept is not known here: any place in the source will do.
+    return all(bool((source == value).any()) for value in values)

@@ -132,7 +132,7 @@ def test_a_study_stops_and_goes_on_as_if_it_had_not(context, monkeypatch):
     search()
     assert [r.config.number for r in results[1]] == [0, 1, 2]
     assert {r.status for r in results[1]} == {TrialStatus.COMPLETED}
-    before, after = (dict((m.metric, m.value) for m in r[0].measurements) for r in results)
+    before, after = ({m.metric: m.value for m in r[0].measurements} for r in results)
     assert after == before
 
 
