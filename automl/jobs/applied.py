@@ -73,7 +73,7 @@ class Live:
 
     @cached_property
     def twin(self) -> SegmentationNet:
-        """The sampled network from scratch, unpruned."""
+        """The sampled encoder from scratch, unpruned."""
         return twin_of(self.params, self.sample.info, self.sample.seed)
 
 

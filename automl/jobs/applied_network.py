@@ -1,6 +1,6 @@
 """Proofs that a trial's network is the one that was sampled; see `applied.py`.
 
-Pruning and weights are compared with a twin: the network of the same sample and seed, built anew
+Pruning and weights are compared with a twin: the encoder of the same sample and seed, built anew
 from scratch and not pruned.
 """
 
@@ -21,6 +21,8 @@ from automl.models.weights import fitting_weights
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 
+_LEAST_WIDTH = 16
+
 #: Values of each tensor that are compared with the tensor that they should come from.
 _SAMPLED_VALUES = 3
 
@@ -38,8 +40,11 @@ def other_decoder(params: TrialParameters, model: SegmentationNet) -> str | None
 
 
 def twin_of(params: TrialParameters, info: DatasetInfo, seed: int) -> SegmentationNet:
-    """The sampled network, from scratch and unpruned."""
-    spec = replace(params.model_spec(), pretrained=False)
+    """A network with the sampled encoder from scratch, unpruned, under the least of decoders.
+
+    The encoder is what is compared; it is drawn first, so what follows does not change it.
+    """
+    spec = replace(params.model_spec(), pretrained=False, decoder_width=_LEAST_WIDTH)
     return build_model(spec, num_classes=len(info.classes), seed=seed)
 
 
