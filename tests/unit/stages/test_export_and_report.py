@@ -195,7 +195,7 @@ def test_a_report_counts_trials_and_says_how_it_measured(report, result):
     assert "- trials: 1 completed, 1 stopped; 1.0 minutes of trials" in text
     assert "- front: 2 of 4 exported files" in text
     assert "seed 3" in text
-    assert "miou 0, latency_ms 60" in text
+    assert "miou 0, latency_ms 120" in text, "twice the default model"
     assert "CPU time of 1 thread" in text
 
 
