@@ -6,12 +6,13 @@ so a conductor built on the journal of a killed study goes on where that one sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from automl.conductor.snapshot import Observer, Snapshot, best_of, count, front_size, time_left
 from automl.conductor.trial_state import TrialState
 from automl.records import (
+    Scalar,
     TrialConfig,
     TrialMessage,
     TrialResult,
@@ -45,7 +46,13 @@ class Conductor:
     """`next_trial` proposes, `handle` takes what trials report and answers with a verdict."""
 
     def __init__(
-        self, experiment: Experiment, journal: EventLog, *, observer: Observer, clock: Clock
+        self,
+        experiment: Experiment,
+        journal: EventLog,
+        *,
+        observer: Observer,
+        clock: Clock,
+        extra_points: Sequence[Mapping[str, Scalar]] = (),
     ) -> None:
         self._experiment = experiment
         self._journal = journal
@@ -56,7 +63,7 @@ class Conductor:
             experiment.objectives,
             sampler=experiment.search.sampler,
             seed=experiment.search.seed,
-            points=experiment.search.points,
+            points=(*experiment.search.points, *extra_points),
         )
         self._rungs = rung_epochs(
             experiment.search.min_epochs, experiment.train.epochs, experiment.search.eta

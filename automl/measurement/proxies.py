@@ -54,13 +54,13 @@ class ProbeBatch:
 
 
 def synflow(model: nn.Module, size: tuple[int, int]) -> float:
-    """log10 of the synaptic flow, the sum over all weights of `w dR/dw`; (height, width) pixels.
+    """Give log10 of the synaptic flow, the sum over all weights of `w dR/dw`.
 
-    R is the sum of the outputs for an image of ones of the network with the absolute values of
-    its weights, and without what is not a product of weights: biases are 0, norms and activations
-    pass their input on, and gates stand open at 1. Sources: Tanaka et al. 2020 (arXiv:2006.05467),
-    section 4, R = 1^T (prod |W|) 1; as a score of architectures, without batch norm, Abdelfattah
-    et al. 2021 (arXiv:2101.08134), section 3.2.
+    `size` is (height, width) in pixels. R is the sum of the outputs for an image of ones of the
+    network with the absolute values of its weights, and without what is not a product of weights:
+    biases are 0, norms and activations pass their input on, and gates stand open at 1. Sources:
+    Tanaka et al. 2020 (arXiv:2006.05467), section 4, R = 1^T (prod |W|) 1; as a score of
+    architectures, without batch norm, Abdelfattah et al. 2021 (arXiv:2101.08134), section 3.2.
 
     R grows by a factor a layer and can leave even float64. It is proportional to the input: where
     it overflows, both ends of the network are scaled down and the logarithm makes up for it.
@@ -83,7 +83,7 @@ def synflow(model: nn.Module, size: tuple[int, int]) -> float:
 
 
 def naswot(model: nn.Module, images_nchw: Tensor) -> float:
-    """log |det K_H|, where K_H[i, j] counts the units whose code agrees for images i and j.
+    """Give log |det K_H|, where K_H[i, j] counts the units whose code agrees for images i and j.
 
     Source: Mellor et al. 2021 (arXiv:2006.04647), eq. 2 and 3, K_H = N_A - Hamming distance.
 
@@ -122,7 +122,7 @@ def gradient_norm(model: nn.Module, batch: ProbeBatch) -> float:
     shadow = _for_training(model)
     weights = [module.weight for module in shadow.modules() if isinstance(module, _WEIGHED)]
     for weight in weights:
-        weight.requires_grad_(requires_grad=True)
+        weight.requires_grad_()
     loss = batch.loss(shadow(batch.images_nchw), batch.target_nhw)
     gradients = torch.autograd.grad(loss, weights, allow_unused=True)
     total = sum(float(g.double().norm()) for g in gradients if g is not None)
@@ -174,9 +174,8 @@ def _linearised(model: nn.Module) -> nn.Module:
         if isinstance(module, _WEIGHED) and module.bias is not None:
             nn.init.zeros_(module.bias)
     for parameter in shadow.parameters():
-        parameter.requires_grad_(requires_grad=False)
-        parameter.abs_()
-        parameter.requires_grad_(requires_grad=True)
+        parameter.data.abs_()
+        parameter.requires_grad_()
     return shadow
 
 
@@ -203,7 +202,7 @@ def _agreements(values: Tensor) -> Tensor:
     """How many units agree for each two images: (N, N), from the values before an activation."""
     codes_nu = values.detach().flatten(1) > 0
     total_nn = torch.zeros(len(codes_nu), len(codes_nu), dtype=torch.float64)
-    for chunk_nu in codes_nu.split(_CODE_CHUNK, dim=1):
+    for chunk_nu in torch.split(codes_nu, _CODE_CHUNK, dim=1):
         # As plus and minus one, a product is agreements minus disagreements: exact in float32.
         signs_nu = chunk_nu.float() * 2 - 1
         total_nn += ((signs_nu @ signs_nu.T + chunk_nu.shape[1]) / 2).double().cpu()

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from automl.records import Objective, Scalar, short_hash
-from automl.space.faults import Fault, FaultsError
+from automl.space.faults import Fault, FaultsError, wrong_value
 from automl.space.fields import (
     Budget,
     Concurrency,
@@ -60,6 +69,45 @@ class DataSettings(_Settings):
     """Seed of the split, for folders that have none."""
 
 
+ProxyName = Literal["naswot", "synflow", "grad_norm", "params", "macs"]
+PROXY_NAMES: tuple[ProxyName, ...] = get_args(ProxyName)
+
+
+class ScreenSettings(_Settings):
+    """Random configurations are scored untrained, and the most promising ones are tried first."""
+
+    pool: Count = 32
+    """Random configurations to score."""
+    keep: Count = 4
+    """How many of them to try, right after the points; from fast to slow, the best of each part."""
+    proxy: ProxyName = "naswot"
+    """The score that decides; all of them are told beside the accuracies at the end."""
+
+    @model_validator(mode="after")
+    def _check_keep(self) -> Self:
+        if self.keep > self.pool:
+            raise_faults([wrong_value(("keep",), self.keep, f"<= {self.pool}, the pool")])
+        return self
+
+
+def _screen(raw: Any) -> Any:
+    """`off` as None; a mapping is for `ScreenSettings` to judge."""
+    if raw == "off":
+        return None
+    if not isinstance(raw, (Mapping, ScreenSettings)):
+        allowed = "off, or a mapping such as {pool: 32, keep: 4}"
+        raise_faults([wrong_value((), raw, allowed, ["off"])])
+    return raw
+
+
+Screen = Annotated[
+    ScreenSettings | None,
+    BeforeValidator(_screen),
+    PlainSerializer(lambda given: "off" if given is None else given.model_dump(mode="json")),
+    WithJsonSchema({"anyOf": [{"const": "off"}, ScreenSettings.model_json_schema()]}),
+]
+
+
 class SearchSettings(_Settings):
     """How many trials, proposed how, and how early they may be stopped."""
 
@@ -79,6 +127,8 @@ class SearchSettings(_Settings):
     """How often a trial that lost its worker is started again."""
     points: Points = ()
     """Configurations to try right after the default one."""
+    screen: Screen = Field(default=None, json_schema_extra={"default": "off"})
+    """off, or how to choose configurations that are tried before the sampler's own proposals."""
 
     @property
     def time_budget_s(self) -> float | None:

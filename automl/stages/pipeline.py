@@ -8,6 +8,7 @@ from pathlib import Path
 
 from automl.records import TrialResult
 from automl.stages.compress import compress
+from automl.stages.correlation import correlate
 from automl.stages.export import export
 from automl.stages.rank import Ranking, rank
 from automl.stages.report import write_report
@@ -39,5 +40,5 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         candidates = compress(study, results)
         ranking = rank(study, candidates)
         bundles = export(study, ranking)
-        write_report(study, results, ranking)
+        write_report(study, results, ranking, correlate(study, results))
     return StudyReport(results=tuple(results), ranking=ranking, bundles=bundles)

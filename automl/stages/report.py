@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from automl.records import Candidate, TrialResult
+from automl.stages.correlation import Correlations
 from automl.stages.pictures import FrontPoint, FrontText, draw_front
 from automl.stages.rank import Ranking
 from automl.stages.study import Study
@@ -24,8 +25,13 @@ _KINDS = {
 _TITLES = {"miou": "mIoU", "dice": "Dice", "pixel_accuracy": "pixel accuracy"}
 
 
-def write_report(study: Study, results: Sequence[TrialResult], ranking: Ranking) -> None:
-    """Write `front.png` and `report.md`."""
+def write_report(
+    study: Study,
+    results: Sequence[TrialResult],
+    ranking: Ranking,
+    correlations: Correlations | None = None,
+) -> None:
+    """Write `front.png` and `report.md`; `correlations` are those of the zero-cost proxies."""
     counts = Counter(result.status.value for result in results)
     points = [_point(study, candidate, ranking.standing) for candidate in ranking.candidates]
     target = study.experiment.target
@@ -39,7 +45,8 @@ def write_report(study: Study, results: Sequence[TrialResult], ranking: Ranking)
             not_drawn={k: v for k, v in counts.items() if k != "completed"},
         ),
     )
-    write_text(study.folder.report_file, "\n".join(_lines(study, results, ranking)) + "\n")
+    lines = [*_lines(study, results, ranking), *_prescreen(correlations)]
+    write_text(study.folder.report_file, "\n".join(lines) + "\n")
 
 
 def _point(study: Study, candidate: Candidate, standing: Standing) -> FrontPoint:
@@ -86,6 +93,17 @@ def _lines(study: Study, results: Sequence[TrialResult], ranking: Ranking) -> li
         "",
         "All columns are in `candidates.parquet` and `trials.parquet`.",
     ]
+
+
+def _prescreen(correlations: Correlations | None) -> list[str]:
+    if correlations is None:
+        return []
+    rows = [["proxy", "Spearman", "90 % interval", "decides"]]
+    for name, found in correlations.by_proxy.items():
+        value = "-" if found is None else f"{found.value:+.2f}"
+        interval = "-" if found is None else f"{found.low:+.2f} to {found.high:+.2f}"
+        rows.append([name, value, interval, "yes" if name == correlations.decisive else ""])
+    return ["", "## Pre-screen", "", correlations.describe(), "", *markdown_table(rows)]
 
 
 def _blind_spots(ranking: Ranking) -> str:

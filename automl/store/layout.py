@@ -6,6 +6,7 @@
 - `trials/<id>/`: checkpoints and exports of one trial
 - `candidates/<id>/`: the artifact of one candidate
 - `costs/<architecture>.json`, `reference/`: latencies before training, and what they compare with
+- `proxies/<architecture>.json`, `screening.json`: scores before training, and what they chose
 - `bundles/<id>/`: what is shipped
 - `ray/`: what Ray writes, needed by nothing afterwards
 - `trials.parquet`, `candidates.parquet`, `report.md`, `front.png`
@@ -48,6 +49,8 @@ OWNED = (
     "trials",
     "costs",
     "reference",
+    "screening.json",
+    "proxies",
     "ray",
     "experiment.json",
 )
@@ -100,6 +103,16 @@ class StudyFolder:
     def reference(self) -> Path:
         """The untrained default network that latencies are compared with."""
         return self.root / "reference"
+
+    @property
+    def proxies(self) -> Path:
+        """What proxies say of untrained networks, one file an architecture."""
+        return self.root / "proxies"
+
+    @property
+    def screening_file(self) -> Path:
+        """The pool of the pre-screen, and what it chose."""
+        return self.root / "screening.json"
 
     @property
     def ray(self) -> Path:

@@ -121,9 +121,7 @@ def determinant_by_definition(values_before_activation):
         for i in range(len(values_before_activation[0]))
     ]
     units = len(codes[0])
-    kernel = [
-        [units - sum(a != b for a, b in zip(x, y, strict=True)) for y in codes] for x in codes
-    ]
+    kernel = [[units - np.count_nonzero(x != y) for y in codes] for x in codes]
     return np.linalg.slogdet(np.array(kernel, dtype=float))[1]
 
 

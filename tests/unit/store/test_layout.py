@@ -39,6 +39,7 @@ def fill(folder: StudyFolder) -> None:
         folder.bundle("best"),
         folder.root / "costs",
         folder.root / "reference",
+        folder.proxies,
         folder.root / "ray",
     ):
         parent.mkdir(parents=True)
@@ -48,6 +49,7 @@ def fill(folder: StudyFolder) -> None:
         folder.candidates_table,
         folder.report_file,
         folder.front_picture,
+        folder.screening_file,
     ):
         file.write_bytes(b"1")
 
