@@ -11,6 +11,7 @@ from typing import Protocol
 from automl.errors import StudyError
 from automl.jobs.context import JobContext, Reporter, torch_threads
 from automl.jobs.costs import measure_costs
+from automl.jobs.inheritance import start_from_donor
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.models.build import normalisation_for
@@ -90,6 +91,8 @@ def train_in_this_process(run: TrialRun) -> bool:
     dataset = run.context.dataset()
     experiment = run.context.experiment
     model = build_network(params, dataset.info, seed=run.config.seed)
+    if experiment.train.inherit:
+        start_from_donor(model, run.config, run.context)
     normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
     fitted = fit(
         model,

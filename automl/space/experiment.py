@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from automl.records import Objective, Scalar, short_hash
-from automl.space.faults import Fault, FaultsError, wrong_value
+from automl.space.faults import Fault, FaultsError
 from automl.space.fields import (
     Budget,
     Concurrency,
@@ -33,7 +28,9 @@ from automl.space.fields import (
 )
 from automl.space.forms import parse_space
 from automl.space.pydantic_faults import faults_of, raise_faults
+from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
+from automl.space.strict import Settings as _Settings
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -46,18 +43,6 @@ DEFAULT_OBJECTIVES = (
 )
 
 
-class _Settings(BaseModel):
-    """Frozen, without unknown keys, without silent conversions; field docs reach the schema."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
 class DataSettings(_Settings):
     """The images, and how they are imported."""
 
@@ -67,45 +52,6 @@ class DataSettings(_Settings):
     """[height, width] in pixels at which models train and run; multiples of 32."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the split, for folders that have none."""
-
-
-ProxyName = Literal["naswot", "synflow", "grad_norm", "params", "macs"]
-PROXY_NAMES: tuple[ProxyName, ...] = get_args(ProxyName)
-
-
-class ScreenSettings(_Settings):
-    """Random configurations are scored untrained, and the most promising ones are tried first."""
-
-    pool: Count = 32
-    """Random configurations to score."""
-    keep: Count = 4
-    """How many of them to try, right after the points; from fast to slow, the best of each part."""
-    proxy: ProxyName = "naswot"
-    """The score that decides; all of them are told beside the accuracies at the end."""
-
-    @model_validator(mode="after")
-    def _check_keep(self) -> Self:
-        if self.keep > self.pool:
-            raise_faults([wrong_value(("keep",), self.keep, f"<= {self.pool}, the pool")])
-        return self
-
-
-def _screen(raw: Any) -> Any:
-    """`off` as None; a mapping is for `ScreenSettings` to judge."""
-    if raw == "off":
-        return None
-    if not isinstance(raw, (Mapping, ScreenSettings)):
-        allowed = "off, or a mapping such as {pool: 32, keep: 4}"
-        raise_faults([wrong_value((), raw, allowed, ["off"])])
-    return raw
-
-
-Screen = Annotated[
-    ScreenSettings | None,
-    BeforeValidator(_screen),
-    PlainSerializer(lambda given: "off" if given is None else given.model_dump(mode="json")),
-    WithJsonSchema({"anyOf": [{"const": "off"}, ScreenSettings.model_json_schema()]}),
-]
 
 
 class SearchSettings(_Settings):
@@ -153,6 +99,8 @@ class TrainSettings(_Settings):
     """auto: bf16 or fp16 on CUDA, fp32 on the CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
+    inherit: bool = False
+    """Start from the weights of the earlier trial whose network overlaps most, where they fit."""
 
 
 class Student(_Settings):

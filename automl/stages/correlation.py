@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.records import TrialResult
-from automl.space.experiment import PROXY_NAMES
+from automl.space.screening import PROXY_NAMES
 from automl.stages.screen import screen_networks
 from automl.stages.search import rankable
 from automl.stages.study import Study

@@ -21,7 +21,8 @@ from automl.jobs.screening import (
     screen_architecture,
 )
 from automl.records import Scalar, TrialConfig, from_json, to_json, value_of
-from automl.space.experiment import Experiment, ScreenSettings
+from automl.space.experiment import Experiment
+from automl.space.screening import ScreenSettings
 from automl.stages.study import Study
 from automl.store.atomic import write_json
 
