@@ -73,6 +73,7 @@ class Bench:
         self._train = Experiment.from_json(plain).train
 
     def network(self, params: TrialParameters, seed: int) -> nn.Module:
+        """An untrained network."""
         return build_network(params, self._dataset.info, seed=seed)
 
     def miou(self, model: nn.Module, params: TrialParameters, epochs: int, seed: int) -> float:
