@@ -7,9 +7,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_the_chosen_are_tried_first_and_compared_at_the_end_and_heirs_have_donors(
-    cli, tiny_space, tmp_path
-):
+def test_the_chosen_are_tried_first_and_a_trial_has_a_donor(cli, tiny_space, tmp_path):
     text = tiny_space.read_text()
     widths, trials, epochs = "[16, 24]", "{trials: 3}", "{epochs: 2}"
     assert all(part in text for part in (widths, trials, epochs))
