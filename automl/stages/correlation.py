@@ -17,8 +17,8 @@ from automl.stages.search import rankable
 from automl.stages.study import Study
 from automl.store.journal import read_journal
 
-#: Fewer networks than this say nothing about a rank correlation.
-FEWEST = 6
+#: Fewer trials than this say nothing about a rank correlation.
+FEWEST = 8
 #: More trials than this are not scored: a sample of them, spread over the study, will do.
 MOST = 64
 _RESAMPLES = 2000

@@ -76,16 +76,16 @@ def screen(study: Study) -> tuple[Mapping[str, Scalar], ...]:
 
 
 def screen_networks(study: Study, drawn: Sequence[Mapping[str, Scalar]]) -> list[ScreeningOutcome]:
-    """Costs and scores of the untrained network of each configuration, where jobs run."""
+    """Costs and scores of the untrained network of each configuration, each architecture once."""
     seed = study.experiment.search.seed
-    configs = [
-        TrialConfig(number=number, seed=seed, params=params) for number, params in enumerate(drawn)
-    ]
+    keys = [architecture_of(params) for params in drawn]
+    first = {key: keys.index(key) for key in keys}
+    configs = [TrialConfig(number=i, seed=seed, params=drawn[i]) for i in first.values()]
     jobs = [ScreeningJob(context=study.context, config=config) for config in configs]
     outcomes: dict[int, ScreeningOutcome] = {}
     for job, answer in study.backend.map_jobs(screen_architecture, jobs):
         outcomes[job.config.number] = _outcome(answer)
-    return [outcomes[number] for number in range(len(drawn))]
+    return [outcomes[first[key]] for key in keys]
 
 
 def _outcome(answer: ScreeningOutcome | JobFault) -> ScreeningOutcome:

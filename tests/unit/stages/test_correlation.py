@@ -76,8 +76,8 @@ def studied(study, backend_of, result):
     def make(*trials, screen="off", answer=None):
         def scores(job):
             of_all = dict.fromkeys(PROXY_NAMES, 1.0)
-            alpha = job.config.params["alpha"]
-            return ScreeningOutcome(scores={**of_all, "params": alpha, "naswot": -alpha})
+            ratio = job.config.params["pruning_ratio"]
+            return ScreeningOutcome(scores={**of_all, "params": ratio, "naswot": -ratio})
 
         of = replace(
             study(search={"screen": screen}),
@@ -87,6 +87,8 @@ def studied(study, backend_of, result):
         with Journal(of.folder.journal_file) as journal:
             for number, (mious, status) in enumerate(trials):
                 ended = result(number, mious[-1] if mious else None, status=status)
+                config = replace(ended.config, params={"pruning_ratio": number / 200})
+                ended = replace(ended, config=config)
                 results.append(ended)
                 for epoch, miou in enumerate(mious, start=1):
                     body = TrialMessage(
@@ -111,16 +113,16 @@ COMPLETED, STOPPED, FAILED = TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialSt
 
 def test_accuracies_are_compared_after_the_last_epoch_that_all_trials_reached(studied):
     # After epoch 2 more is better; what the longer ones reached later says the opposite.
-    trials = [((0.1, 0.2 + n / 100, 0.9 - n / 10), COMPLETED) for n in range(5)]
+    trials = [((0.1, 0.2 + n / 100, 0.9 - n / 10), COMPLETED) for n in range(7)]
     trials += [((0.1, 0.4), STOPPED), ((0.1,), FAILED), ((), TrialStatus.INFEASIBLE)]
     of, results = studied(*trials)
     found = correlate(of, results)
-    assert (found.metric, found.epoch, found.count) == ("miou", 2, 6)
+    assert (found.metric, found.epoch, found.count) == ("miou", 2, 8)
     assert found.by_proxy["params"].value == pytest.approx(1.0)
     assert found.by_proxy["naswot"].value == pytest.approx(-1.0)
     assert found.by_proxy["synflow"] is None
     assert list(found.by_proxy) == list(PROXY_NAMES)
-    assert len(of.backend.jobs) == 6
+    assert len(of.backend.jobs) == 8
 
 
 def test_a_network_without_scores_is_left_out(studied):
@@ -131,9 +133,9 @@ def test_a_network_without_scores_is_left_out(studied):
             return ScreeningOutcome(fault="ValueError: no")
         return ScreeningOutcome(scores=dict.fromkeys(PROXY_NAMES, float(job.config.number)))
 
-    of, results = studied(*(((n / 10,), COMPLETED) for n in range(8)), answer=answer)
+    of, results = studied(*(((n / 10,), COMPLETED) for n in range(10)), answer=answer)
     found = correlate(of, results)
-    assert found.count == 6
+    assert found.count == 8
     assert found.by_proxy["macs"].value == pytest.approx(1.0)
 
 

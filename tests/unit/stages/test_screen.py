@@ -8,7 +8,7 @@ from automl.jobs.screening import ScreeningOutcome, architecture_of
 from automl.records import Measurement
 from automl.space.screening import PROXY_NAMES, ScreenSettings
 from automl.stages import screen as stage
-from automl.stages.screen import ScreenedPoint, choose, draw_pool, screen
+from automl.stages.screen import ScreenedPoint, choose, draw_pool, screen, screen_networks
 from automl.stages.search import search
 from automl.store.journal import Journal
 
@@ -73,6 +73,14 @@ def test_a_pool_leaves_out_what_is_tried_anyway_and_may_be_smaller_than_asked(sc
     of = screened(space=space, points=[{"decoder_width": 40, "alpha": 0.3}])
     pool = draw_pool(of.experiment, 8)
     assert sorted(params["decoder_width"] for params in pool) == [24, 32]
+
+
+def test_configurations_with_one_architecture_are_scored_once(screened):
+    of = screened()
+    narrow, wide = {"decoder_width": 16}, {"decoder_width": 32}
+    outcomes = screen_networks(of, [narrow, wide, {**narrow, "alpha": 0.1}])
+    assert [job.config.params for job in of.backend.jobs] == [narrow, wide]
+    assert outcomes[0] == outcomes[2] != outcomes[1]
 
 
 # ---------------------------------------------------------------------- the choice
