@@ -92,6 +92,7 @@ def naswot(model: nn.Module, images_nchw: Tensor) -> float:
     SiLU, GELU) it is the half of the curve that the value lies on; the second kink of ReLU6 and
     hardswish is not counted. Gates (squeeze-and-excitation) have no bits. Batch norms use the
     statistics of the batch: with the ones that they start with they would not normalise at all.
+    Where a network cuts images into windows, those of one image lie together and count as its own.
 
     Raises ValueError for a network without activations, and where K_H is singular: then some
     images cannot be told apart.
@@ -100,7 +101,8 @@ def naswot(model: nn.Module, images_nchw: Tensor) -> float:
     agreements_nn = torch.zeros(len(images_nchw), len(images_nchw), dtype=torch.float64)
 
     def count(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        agreements_nn.add_(_agreements(inputs[0]))
+        if len(inputs[0]) % len(images_nchw) == 0:
+            agreements_nn.add_(_agreements(inputs[0].reshape(len(images_nchw), -1)))
 
     layers = [module for module in shadow.modules() if _kind(module) in _ACTIVATIONS]
     for layer in layers:
@@ -198,9 +200,9 @@ class _Open(nn.Module):
         return torch.ones_like(values)
 
 
-def _agreements(values: Tensor) -> Tensor:
+def _agreements(values_nu: Tensor) -> Tensor:
     """How many units agree for each two images: (N, N), from the values before an activation."""
-    codes_nu = values.detach().flatten(1) > 0
+    codes_nu = values_nu > 0
     total_nn = torch.zeros(len(codes_nu), len(codes_nu), dtype=torch.float64)
     for chunk_nu in torch.split(codes_nu, _CODE_CHUNK, dim=1):
         # As plus and minus one, a product is agreements minus disagreements: exact in float32.

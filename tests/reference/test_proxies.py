@@ -147,6 +147,28 @@ def test_naswot_uses_the_statistics_of_the_batch(batch):
     assert naswot(shifted, batch.images_nchw) == pytest.approx(expected)
 
 
+class InWindows(nn.Module):
+    """Applies a layer to the halves of each image, stacked along the batch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, values):
+        count, channels, height, width = values.shape
+        windows = values.reshape(count, channels, 2, height // 2, width).transpose(1, 2)
+        done = self.layer(windows.reshape(2 * count, channels, height // 2, width))
+        return done.reshape(count, 2, channels, height // 2, width).transpose(1, 2).flatten(2, 3)
+
+
+def test_naswot_takes_the_windows_of_an_image_together(batch):
+    plain = chain()
+    windowed = copy.deepcopy(plain)
+    windowed[2] = InWindows(nn.ReLU())
+    expected = naswot(plain, batch.images_nchw)
+    assert naswot(windowed, batch.images_nchw) == pytest.approx(expected, rel=1e-12)
+
+
 def test_naswot_counts_many_units_in_parts(batch, monkeypatch):
     model = chain()
     whole = naswot(model, batch.images_nchw)
