@@ -46,7 +46,11 @@ def screened(study, backend_of):
 
     def make(answers=by_width, space=SPACE, objectives=None, **search):
         sections = {} if objectives is None else {"objectives": objectives}
-        of = study(space=space, search={"screen": {"pool": 8, "keep": 2}, **search}, **sections)
+        of = study(
+            space=space,
+            search={"screen": {"pool": 8, "keep": 2, "proxy": "naswot"}, **search},
+            **sections,
+        )
         return replace(of, backend=backend_of(answers))
 
     return make
@@ -94,7 +98,7 @@ def pool_of(*pairs):
 
 
 def chosen(pool, keep, *, cost="latency_ms"):
-    marked = choose(pool, ScreenSettings(pool=32, keep=keep), cost=cost)
+    marked = choose(pool, ScreenSettings(pool=32, keep=keep, proxy="naswot"), cost=cost)
     assert [replace(point, chosen=False) for point in marked] == pool
     return [index for index, point in enumerate(marked) if point.chosen]
 
