@@ -74,7 +74,9 @@ class SearchSettings(_Settings):
     points: Points = ()
     """Configurations to try right after the default one."""
     screen: Screen = Field(default=None, json_schema_extra={"default": "off"})
-    """off, or how to choose configurations that are tried before the sampler's own proposals."""
+    """off, or how to choose configurations that are tried before the sampler's own proposals. Off
+    by default: by grad_norm four of 16 random networks had 0.024 more mIoU than all 16 (by macs
+    0.017; by naswot and synflow less than all), but on one dataset and against random choice."""
 
     @property
     def time_budget_s(self) -> float | None:
