@@ -1,6 +1,6 @@
 """Whether a trial that starts from an earlier one's weights is better off after as many epochs.
 
-    python benchmarks/inheritance.py [--epochs 4] [--donor-epochs 4] [--size 64 64]
+    python benchmarks/inheritance.py [--epochs 6] [--donor-epochs 6] [--size 64 64]
 
 For each pair a donor is trained; then its heir twice, from scratch and from the donor's weights
 where they fit, with the same seed, order of images and number of epochs. Prints mIoU on val side by
@@ -109,8 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="builtin:surface-defects")
     parser.add_argument("--size", type=int, nargs=2, default=(64, 64))
-    parser.add_argument("--donor-epochs", type=int, default=4)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--donor-epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -102,7 +102,9 @@ class TrainSettings(_Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
     inherit: bool = False
-    """Start from the weights of the earlier trial whose network overlaps most, where they fit."""
+    """Start from the weights of the earlier trial whose network overlaps most, where they fit. Off
+    by default: rungs would compare what was inherited with what was learnt (after 6 epochs, mean
+    mIoU 0.357 instead of 0.308; trained alone for the donor's 6 epochs, too: 0.395)."""
 
 
 class Student(_Settings):
