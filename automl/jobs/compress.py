@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from automl.compression.distill import DistillationLoss, DistillationSettings, feature_channels
 from automl.compression.prune import prune
@@ -23,6 +22,7 @@ from automl.data.dataset import Dataset
 from automl.errors import TrialError
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import export_wrapped, size_measurements, wrap_core
+from automl.jobs.inheritance import inherit_weights
 from automl.jobs.network import build_network, example_image, restore_network
 from automl.jobs.settings import combined_loss, fit_settings
 from automl.models.build import SegmentationNet, normalisation_for
@@ -115,15 +115,6 @@ def student_parameters(teacher: TrialParameters, student: Student) -> TrialParam
     return replace(teacher, decoder_width=width)
 
 
-def inherit_weights(student: nn.Module, teacher: nn.Module) -> int:
-    """Copy each tensor that both networks have under one name and in one shape; how many."""
-    source: Mapping[str, Tensor] = teacher.state_dict()
-    target = student.state_dict()
-    fitting = {k: v for k, v in source.items() if k in target and target[k].shape == v.shape}
-    student.load_state_dict({**target, **fitting})
-    return len(fitting)
-
-
 def _candidate_ids(job: CompressJob) -> tuple[str, ...]:
     precisions = ("fp32", "int8") if job.context.experiment.compress.int8 else ("fp32",)
     return tuple(f"{job.name}-{precision}" for precision in precisions)
@@ -160,7 +151,7 @@ def _distilled(job: CompressJob) -> _Network:
     dataset = job.context.dataset()
     params = student_parameters(teacher.params, student)
     model = build_network(params, dataset.info, seed=job.config.seed)
-    inherited = inherit_weights(model, teacher.model)
+    inherited = inherit_weights(model, teacher.model.state_dict())
     model = prune(model, example_image(dataset.info.size), student.pruning_ratio)
     fit(
         model,

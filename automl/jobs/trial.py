@@ -13,6 +13,7 @@ from automl.errors import StudyError
 from automl.jobs.applied import Sample, verify_applied
 from automl.jobs.context import JobContext, Reporter, torch_threads
 from automl.jobs.costs import measure_costs
+from automl.jobs.inheritance import start_from_donor
 from automl.jobs.memory import (
     TooLargeError,
     micro_batches,
@@ -138,4 +139,6 @@ def train_in_this_process(run: TrialRun) -> bool:
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
             verify_applied(sample, prepared_run)
+            if train.inherit and prepared_run.epochs_done == 0:
+                start_from_donor(prepared_run.module.model, run.config, run.context)
             return prepared_run.to_the_end(run).stopped

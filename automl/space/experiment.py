@@ -6,7 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from automl.records import Objective, Scalar, short_hash
@@ -24,7 +28,9 @@ from automl.space.fields import (
 )
 from automl.space.forms import parse_space
 from automl.space.pydantic_faults import faults_of, raise_faults
+from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
+from automl.space.strict import Settings as _Settings
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -51,18 +57,6 @@ _FREE_TO_CHANGE = (
     "concurrent",
     "max_failures",
 )
-
-
-class _Settings(BaseModel):
-    """Frozen, without unknown keys, without silent conversions; field docs reach the schema."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
 
 
 class DataSettings(_Settings):
@@ -111,6 +105,10 @@ class SearchSettings(_Settings):
     """How often a trial that lost its worker is started again."""
     points: Points = ()
     """Configurations to try right after the default one."""
+    screen: Screen = Field(default=None, json_schema_extra={"default": "off"})
+    """off, or how to choose configurations that are tried before the sampler's own proposals. Off
+    by default: by grad_norm four of 16 random networks had 0.024 more mIoU than all 16 (by macs
+    0.017; by naswot and synflow less than all), but on one dataset and against random choice."""
 
     @property
     def time_budget_s(self) -> float | None:
@@ -135,6 +133,10 @@ class TrainSettings(_Settings):
     """auto: bf16 or fp16 on CUDA, fp32 on the CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
+    inherit: bool = False
+    """Start from the weights of the earlier trial whose network overlaps most, where they fit. Off
+    by default: rungs would compare what was inherited with what was learnt (after 6 epochs, mean
+    mIoU 0.357 instead of 0.308; trained alone for the donor's 6 epochs, too: 0.395)."""
 
 
 class Student(_Settings):

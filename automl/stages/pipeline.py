@@ -9,6 +9,7 @@ from pathlib import Path
 from automl.jobs.environment import environment_here
 from automl.records import TrialResult
 from automl.stages.compress import compress
+from automl.stages.correlation import correlate
 from automl.stages.export import export
 from automl.stages.finalists import Repeats, repeat_finalists
 from automl.stages.rank import Ranking, rank
@@ -45,7 +46,7 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         ranking = rank(study, candidates)
         repeats = repeat_finalists(study, results, ranking)
         bundles = export(study, ranking, repeats)
-        write_report(study, results, ranking, repeats)
+        write_report(study, results, ranking, repeats, correlate(study, results))
     return StudyReport(results=tuple(results), ranking=ranking, repeats=repeats, bundles=bundles)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from automl.records import Candidate, TrialResult
+from automl.stages.correlation import Correlations
 from automl.stages.finalists import Repeats
 from automl.stages.pictures import FrontPoint, FrontText, draw_front
 from automl.stages.rank import Ranking
@@ -27,9 +28,13 @@ _TITLES = {"miou": "mIoU", "dice": "Dice", "pixel_accuracy": "pixel accuracy"}
 
 
 def write_report(
-    study: Study, results: Sequence[TrialResult], ranking: Ranking, repeats: Repeats
+    study: Study,
+    results: Sequence[TrialResult],
+    ranking: Ranking,
+    repeats: Repeats,
+    correlations: Correlations | None = None,
 ) -> None:
-    """Write `front.png` and `report.md`."""
+    """Write `front.png` and `report.md`; `correlations` are those of the zero-cost proxies."""
     counts = Counter(result.status.value for result in results)
     points = [_point(study, candidate, ranking.standing) for candidate in ranking.candidates]
     target = study.experiment.target
@@ -43,7 +48,7 @@ def write_report(
             not_drawn={k: v for k, v in counts.items() if k != "completed"},
         ),
     )
-    lines = _lines(study, results, ranking, repeats)
+    lines = [*_lines(study, results, ranking, repeats), *_prescreen(correlations)]
     write_text(study.folder.report_file, "\n".join(lines) + "\n")
 
 
@@ -94,6 +99,17 @@ def _lines(
         "",
         "All columns are in `candidates.parquet` and `trials.parquet`.",
     ]
+
+
+def _prescreen(correlations: Correlations | None) -> list[str]:
+    if correlations is None:
+        return []
+    rows = [["proxy", "Spearman", "90 % interval", "decides"]]
+    for name, found in correlations.by_proxy.items():
+        value = "-" if found is None else f"{found.value:+.2f}"
+        interval = "-" if found is None else f"{found.low:+.2f} to {found.high:+.2f}"
+        rows.append([name, value, interval, "yes" if name == correlations.decisive else ""])
+    return ["", "## Pre-screen", "", correlations.describe(), "", *markdown_table(rows)]
 
 
 def _blind_spots(ranking: Ranking) -> str:

@@ -9,6 +9,7 @@ from automl.errors import StudyError
 from automl.jobs.costs import prepare_reference
 from automl.records import TrialResult, TrialStatus
 from automl.sampling.mirror import OptunaMirror
+from automl.stages.screen import screen
 from automl.stages.study import Study
 from automl.store.journal import Journal
 from automl.store.tables import write_trials
@@ -27,6 +28,7 @@ def search(study: Study, journal: Journal, *, clock: Callable[[], float]) -> lis
         observer=study.narrator,
         clock=clock,
         mirror=OptunaMirror(folder.optuna_file, experiment.objectives, experiment.space),
+        extra_points=screen(study),
     )
     try:
         prepare_reference(study.context)

@@ -8,6 +8,7 @@
 - `candidates/<id>/`: the artifact of one candidate
 - `costs/<architecture>.json`, `reference/`: latencies before training, and what they compare with
 - `finalists/seed<seed>/`: trials and candidates of finalists that were trained again
+- `proxies/<architecture>.json`, `screening.json`: scores before training, and what they chose
 - `bundles/<id>/`: what is shipped
 - `ray/`: what Ray writes, needed by nothing afterwards
 - `trials.parquet`, `candidates.parquet`, `report.md`, `front.png`
@@ -53,6 +54,8 @@ OWNED = (
     "trials",
     "costs",
     "reference",
+    "screening.json",
+    "proxies",
     "ray",
     "experiment.json",
 )
@@ -120,6 +123,16 @@ class StudyFolder:
     def reference(self) -> Path:
         """The untrained default network that latencies are compared with."""
         return self.root / "reference"
+
+    @property
+    def proxies(self) -> Path:
+        """What proxies say of untrained networks, one file an architecture."""
+        return self.root / "proxies"
+
+    @property
+    def screening_file(self) -> Path:
+        """The pool of the pre-screen, and what it chose."""
+        return self.root / "screening.json"
 
     @property
     def ray(self) -> Path:

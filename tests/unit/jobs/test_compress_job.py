@@ -9,7 +9,6 @@ from automl.jobs import compress
 from automl.jobs.compress import (
     CompressJob,
     compress_candidate,
-    inherit_weights,
     student_parameters,
 )
 from automl.jobs.network import build_network
@@ -63,32 +62,6 @@ def test_a_student_has_a_scaled_width_that_a_network_may_have(width, factor, exp
     teacher = parameters_from({"decoder_width": width, "alpha": 0.3, "pruning_ratio": 0.2})
     student = student_parameters(teacher, Student(decoder_width_factor=factor, pruning_ratio=0.5))
     assert student == replace(teacher, decoder_width=expected)
-
-
-def test_a_student_inherits_every_tensor_that_fits_and_no_other(dataset, config):
-    info = dataset.info
-    wide = build_network(parameters_from(config(decoder_width=32).params), info, seed=1)
-    narrow = build_network(parameters_from(config(decoder_width=16).params), info, seed=2)
-    before = {name: value.clone() for name, value in narrow.state_dict().items()}
-    count = inherit_weights(narrow, wide)
-    source = wide.state_dict()
-    fitting = {name for name, value in before.items() if source[name].shape == value.shape}
-    assert count == len(fitting)
-    assert 0 < count < len(before)
-    assert {name for name in before if name.startswith("encoder.")} <= fitting
-    for name, value in narrow.state_dict().items():
-        expected = source[name] if name in fitting else before[name]
-        assert torch.equal(value, expected), name
-    with torch.no_grad():
-        next(wide.parameters()).add_(1.0)
-    assert not torch.equal(next(wide.parameters()), next(narrow.parameters()))
-
-
-def test_an_equal_network_inherits_everything(dataset, config):
-    params = parameters_from(config().params)
-    teacher = build_network(params, dataset.info, seed=1)
-    student = build_network(params, dataset.info, seed=2)
-    assert inherit_weights(student, teacher) == len(teacher.state_dict())
 
 
 def test_candidates_are_called_by_trial_student_and_precision(job):

@@ -91,8 +91,8 @@ def test_every_training_setting_is_applied(name, value, dataset):
     fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=5)
     assert getattr(fit, name) == value
     assert fit.seed == 5
-    # `workers` is the one that the backend, not the loop, obeys.
-    assert set(TrainSettings.model_fields) - set(asdict(fit)) == {"workers"}
+    # The backend obeys `workers`, and the trial `inherit`; all else is the loop's.
+    assert set(TrainSettings.model_fields) - set(asdict(fit)) == {"workers", "inherit"}
 
 
 def test_on_a_gpu_the_threads_of_the_job_prepare_batches(dataset, monkeypatch):

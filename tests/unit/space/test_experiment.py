@@ -5,10 +5,13 @@ import pytest
 from pydantic import ValidationError
 
 from automl.errors import SpaceError
+from automl.measurement.proxies import PROXIES
 from automl.records import Objective
 from automl.space.experiment import Experiment
 from automl.space.faults import FaultsError
 from automl.space.fields import seconds_of
+from automl.space.loading import json_schema
+from automl.space.screening import PROXY_NAMES
 
 LEARNING_RATE = {"float": [1e-4, 1e-2]}
 SPACE = {"decoder": {"choice": ["fpn", "unet"]}, "learning_rate": LEARNING_RATE}
@@ -51,6 +54,23 @@ def test_an_experiment_survives_json_and_pickling():
     assert pickle.loads(pickle.dumps(given)) == given
 
 
+def test_a_pre_screen_is_off_or_has_settings_and_survives_json():
+    assert experiment(search={"screen": "off"}).search.screen is None
+    given = experiment(search={"screen": {"pool": 9, "keep": 9}})
+    assert (given.search.screen.pool, given.search.screen.keep) == (9, 9)
+    for screen in ("off", {"pool": 8, "keep": 2, "proxy": "params"}):
+        whole = experiment(search={"screen": screen})
+        assert whole.to_json()["search"]["screen"] == screen
+        assert Experiment.from_json(whole.to_json()) == whole
+    kinds = json_schema()["$defs"]["SearchSettings"]["properties"]["screen"]
+    assert kinds["anyOf"][0] == {"const": "off"}
+    assert kinds["default"] == "off"
+
+
+def test_every_proxy_can_be_declared():
+    assert tuple(PROXIES) == PROXY_NAMES
+
+
 def test_an_experiment_is_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         experiment().search.trials = 3
@@ -61,6 +81,8 @@ def test_an_experiment_is_frozen():
     [
         {"search": {"seed": 1}},
         {"search": {"points": [{"decoder": "unet"}]}},
+        {"search": {"screen": {}}},
+        {"train": {"inherit": True}},
         {"space": {"decoder": "unet"}},
         {"train": {"epochs": 3}},
         {"train": {"workers": 2}},
@@ -110,6 +132,15 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ),
         ({"search": {"concurrent": 0}}, ["search.concurrent: given 0; allowed: auto, or"]),
         ({"search": {"time_budget": "soon"}}, ['time_budget: given "soon"; allowed: a time such']),
+        ({"search": {"screen": "on"}}, ['search.screen: given "on"; allowed: off, or a mapping']),
+        ({"search": {"screen": None}}, ["search.screen: given null; allowed: off, or a mapping"]),
+        ({"search": {"screen": {"pool": 3}}}, ["search.screen.keep: given 4; allowed: <= 3, the"]),
+        ({"search": {"screen": {"keep": 0}}}, ["search.screen.keep: given 0; allowed: >= 1"]),
+        ({"search": {"screen": {"poool": 9}}}, ["search.screen.poool: unknown", "mean pool?"]),
+        (
+            {"search": {"screen": {"proxy": "naswt"}}},
+            ["search.screen.proxy: given", "allowed: one of naswot, synflow", "mean naswot?"],
+        ),
         ({"search": {"points": {}}}, ["search.points: given {}; allowed: a list of mappings"]),
         ({"search": {"points": [{}]}}, ["search.points[0]: given {}; allowed: a mapping"]),
         (

@@ -8,6 +8,7 @@ from automl.bundle.manifest import Manifest
 from automl.errors import BundleError
 from automl.records import Measurement, TrialStatus
 from automl.stages import export as stage
+from automl.stages.correlation import Correlations, RankCorrelation
 from automl.stages.export import export, golden_images
 from automl.stages.finalists import Repeated, Repeats
 from automl.stages.rank import _ranking
@@ -170,9 +171,9 @@ def report(study, field, result, monkeypatch):
         lambda points, path, *, text: drawn.append((points, path, text)),
     )
 
-    def write(*trials, repeats=NONE):
+    def write(*trials, repeats=NONE, correlations=None):
         of = study(export={"best_accuracy_share": 0.8}, search={"seed": 3})
-        write_report(of, trials, _ranking(of, field), repeats)
+        write_report(of, trials, _ranking(of, field), repeats, correlations)
         lines = of.folder.report_file.read_text().splitlines()
         return SimpleNamespace(lines=lines, drawn=drawn[0], text="\n".join(lines))
 
@@ -195,7 +196,7 @@ def test_a_report_counts_trials_and_says_how_it_measured(report, result):
     assert "- trials: 1 completed, 1 stopped; 1.0 minutes of trials" in text
     assert "- front: 2 of 4 exported files" in text
     assert "seed 3" in text
-    assert "miou 0, latency_ms 120" in text, "twice the default model"
+    assert "miou 0, latency_ms 20" in text, "twice the default model"
     assert "CPU time of 1 thread" in text
 
 
@@ -231,6 +232,20 @@ def test_each_trial_has_one_row_whatever_its_reason_says(report, result):
     assert rows[0] == ["0", "completed", "3", "0.6000", "10.00", "0", ""]
     assert rows[1][:6] == ["1", "failed", "0", "-", "10.00", "0.01"]
     assert rows[1][6] == r"UsageError: a \| b second line"
+
+
+def test_the_proxies_have_a_section_of_their_own(report, result):
+    assert "Pre-screen" not in report(result(0, 0.6)).text
+    known = RankCorrelation(value=0.5, low=-0.25, high=0.75, count=9)
+    by_proxy = {"naswot": known, "params": None}
+    found = Correlations(metric="miou", epoch=4, count=9, by_proxy=by_proxy, decisive="naswot")
+    lines = report(result(0, 0.6), correlations=found).lines
+    start = lines.index("## Pre-screen")
+    assert lines[start + 2] == found.describe()
+    assert [cells(line) for line in lines[start + 6 :]] == [
+        ["naswot", "+0.50", "-0.25 to +0.75", "yes"],
+        ["params", "-", "-", ""],
+    ]
 
 
 def test_the_picture_shows_every_candidate_and_counts_what_it_does_not(report, result):

@@ -40,6 +40,7 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "costs",
         folder.root / "finalists",
         folder.root / "reference",
+        folder.proxies,
         folder.root / "ray",
     ):
         parent.mkdir(parents=True)
@@ -51,6 +52,7 @@ def fill(folder: StudyFolder) -> None:
         folder.candidates_table,
         folder.report_file,
         folder.front_picture,
+        folder.screening_file,
     ):
         file.write_bytes(b"1")
 
