@@ -1,6 +1,7 @@
 """Kills: a search that dies at any moment goes on where it stopped."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from automl.store.journal import read_journal
@@ -45,12 +47,55 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_epoch(
     assert (out / "bundles" / "best" / "bundle.json").exists()
 
 
-def test_ctrl_c_says_how_to_continue(cli, environment, tiny_space, tmp_path):
+def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, tmp_path):
+    """Ten SIGKILLs of one study, then what an undisturbed run finds, trial by trial."""
+    # Latency differs from run to run; parameters do not.
+    tiny_space.write_text(
+        tiny_space.read_text().replace("{trials: 3}", "{trials: 7, eta: 2}")
+        + "objectives: {miou: maximize, params_m: minimize}\n"
+    )
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    words = ["search", "--space", str(tiny_space), "--local", "--epochs", "3", "--out"]
+    expected = cli(*words, undisturbed)
+    assert expected.returncode == 0, expected.stdout + expected.stderr
+    rng = random.Random(0)
+    num_kills = 0
+    for _ in range(10):
+        process = start([*words, str(killed)], environment, tmp_path)
+        seen = num_events(killed)
+        wait_for(lambda: num_events(killed) > seen or process.poll() is not None, process)  # noqa: B023
+        time.sleep(rng.uniform(0.0, 0.7))
+        if process.poll() is None:
+            num_kills += 1
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert num_kills >= 5
+    again = cli(*words, killed)
+    assert again.returncode == 0, again.stdout + again.stderr
+    columns = ["number", "trial_id", "status", "epochs", "miou", "params_m", "reason"]
+    rows, undisturbed_rows = (
+        pq.read_table(folder / "trials.parquet", columns=columns).to_pylist()
+        for folder in (killed, undisturbed)
+    )
+    assert rows == undisturbed_rows
+    epochs = Counter(
+        (event["trial_id"], event["message"]["epoch"])
+        for event in read_journal(killed / "journal.jsonl")
+        if event["kind"] == "message" and event["message"]["kind"] == "epoch"
+    )
+    assert set(epochs.values()) == {1}
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("backend", ["ray", "local"])
+def test_ctrl_c_says_how_to_continue(cli, environment, tiny_space, tmp_path, backend):
     out = tmp_path / "study"
-    words = ["search", "--space", str(tiny_space), "--out", str(out), "--local"]
+    words = ["search", "--space", str(tiny_space), "--out", str(out)]
+    words += ["--local"] if backend == "local" else []
     process = start(words, environment, tmp_path)
     wait_for(lambda: num_epochs(out) >= 1, process)
-    process.send_signal(signal.SIGINT)
+    # As a terminal does it: the whole foreground group hears of it.
+    os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "To continue: automl search" in told
@@ -78,6 +123,10 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def num_events(out: Path) -> int:
+    return len(read_journal(out / "journal.jsonl"))
 
 
 def num_epochs(out: Path) -> int:
