@@ -48,7 +48,7 @@ def search(
         int | None, typer.Option(min=1, help="Data-parallel processes of each trial.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; default: start one.")
+        str | None, typer.Option(help="A Ray cluster; default: $RAY_ADDRESS, or one started here.")
     ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Run in this process, without Ray.")
@@ -118,11 +118,12 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
 
     check_models(experiment)
     dataset = _dataset(experiment, console)
-    folder = _study_folder(experiment, root.absolute(), where, dataset.info)
     for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
         console.print(line, highlight=False, markup=False)
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
+        # Nothing is written, and no old study removed, before it is known that jobs can run.
+        folder = _study_folder(experiment, root.absolute(), where, dataset.info)
         for line in describe_plan(experiment, backend.describe(), root):
             console.print(line, highlight=False, markup=False)
         with showing_progress(console, experiment.objectives) as progress:
