@@ -63,7 +63,8 @@ def search(
 
     Try it without data: automl search --space quickstart.yaml
     """
-    from automl.space.loading import Overrides, load_experiment
+    from automl.cli.experiment import load_checked
+    from automl.space.loading import Overrides
 
     if local and address is not None:
         raise UsageError("--local and --address exclude each other: give one of them")
@@ -75,9 +76,9 @@ def search(
         seed=seed,
         workers=workers_per_trial,
     )
-    experiment = load_experiment(space, overrides)
     root = Path("results", Path(space).stem) if out is None else out
     try:
+        experiment = load_checked(space, overrides)
         _run(experiment, root, _Where(local=local, address=address, overwrite=overwrite))
     except KeyboardInterrupt:
         typer.echo(
@@ -111,12 +112,9 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
 
     # Lines in a pipe are never cut: tables keep their width.
     console = Console() if sys.stdout.isatty() else Console(width=128)
-    console.print("loading PyTorch and the dataset ...", style="dim")
     from automl.stages.pipeline import run_study
-    from automl.stages.preflight import check_models
     from automl.stages.study import Study
 
-    check_models(experiment)
     dataset = _dataset(experiment, console)
     for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
         console.print(line, highlight=False, markup=False)

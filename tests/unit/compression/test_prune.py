@@ -30,7 +30,7 @@ MOBILE = (
 
 def net(encoder: str, decoder: str, *, width: int = 48, seed: int = 0):
     spec = ModelSpec(encoder=encoder, decoder=decoder, decoder_width=width)
-    return build_model(spec, num_classes=5, seed=seed)
+    return build_model(spec, num_classes=5, size=(64, 64), seed=seed)
 
 
 def warmed(model):
