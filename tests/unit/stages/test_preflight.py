@@ -64,7 +64,7 @@ def test_a_batch_needs_an_image_for_each_worker():
             "space:\n  encoder: {choice: [resnet18,\n    resnt18]}\n  decoder: unett\n",
             ["3: space.encoder.choice[1]: timm has no", '4: space.decoder: given "unett"'],
         ),
-        # What would fit neither the default size nor the default decoder, but may fit the right one.
+        # What does not fit the default size or decoder may fit the ones that were meant.
         (
             "data: {size: [192, 250]}\nspace: {encoder: mobilevitv2_050}\n",
             ["1: data.size[1]: given 250"],
