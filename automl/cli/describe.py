@@ -71,7 +71,21 @@ def describe_experiment(experiment: Experiment) -> list[str]:
         f"objectives {', '.join(goals)}" + (f"; subject to {', '.join(bounds)}" if bounds else ""),
         f"budget     {search.trials} trials of at most {train.epochs} epochs, {budget}",
         f"proposals  {search.sampler}, seed {search.seed}",
+        *_schedule_notes(experiment),
     ]
+
+
+def _schedule_notes(experiment: Experiment) -> list[str]:
+    """What of a schedule has another effect than its numbers suggest."""
+    search, train = experiment.search, experiment.train
+    notes = []
+    if train.warmup_epochs > train.epochs / 2:
+        given = f"train.warmup_epochs {train.warmup_epochs:g}"
+        notes.append(f"note       {given} is cut to half of the {train.epochs} epochs")
+    if search.min_epochs >= train.epochs > 1:
+        given = f"search.min_epochs {search.min_epochs}"
+        notes.append(f"note       {given} of {train.epochs} epochs: no trial can be stopped early")
+    return notes
 
 
 def _budget(given: str | float | None) -> str:
