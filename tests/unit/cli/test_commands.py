@@ -1,3 +1,4 @@
+import io
 import signal
 import sys
 from types import SimpleNamespace
@@ -135,3 +136,11 @@ def test_a_cluster_in_the_environment_is_no_hindrance_to_local(monkeypatch, tiny
     assert done.exit_code == 0, done.output
     ((_, _, where),) = seen
     assert (where.local, where.address) == (True, None)
+
+
+def test_a_terminal_without_a_letter_is_told_its_number(monkeypatch):
+    terminal = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding="ascii"))
+    monkeypatch.setattr(entry, "app", lambda: print("\u00dcbergang", flush=True))
+    entry.main()
+    assert terminal.getvalue() == b"\\xdcbergang\n"
