@@ -44,10 +44,12 @@ def predict_file(
     cannot be written.
     """
     for path in (out, overlay):
+        if path is not None and path.is_dir():
+            raise UsageError(
+                f"{path}: a folder: name the file to write, such as {path / 'mask.png'}"
+            )
         if path is not None and path.suffix.lower() != ".png":
             raise UsageError(f"{path}: pictures are written as PNG, so the name must end in .png")
-        if path is not None and path.is_dir():
-            raise UsageError(f"{path}: a folder: name the file to write")
     named = [path.resolve() for path in (image, out, overlay) if path is not None]
     if len(set(named)) < len(named):
         raise UsageError(f"{out}: the image, --out and --overlay must be different files")

@@ -94,8 +94,9 @@ def test_what_cannot_be_written_is_told_by_its_own_name(bundle, photo, tmp_path)
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
     below = tmp_path / "file" / "mask.png"
-    with pytest.raises(UsageError, match=r"folder\.png: a folder: name the file to write"):
-        predict_file(bundle, photo, tmp_path / "folder.png")
+    for folder in (tmp_path, tmp_path / "folder.png"):
+        with pytest.raises(UsageError, match=rf"^{folder}: a folder: name the file to write"):
+            predict_file(bundle, photo, folder)
     with pytest.raises(UsageError, match=rf"^{below}: cannot be written: "):
         predict_file(bundle, photo, below)
     with pytest.raises(UsageError, match=rf"^{below}: cannot be written: "):
