@@ -65,9 +65,10 @@ class TrialStatus(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a trial does after an epoch."""
+    """What a trial does after an epoch: it goes on, ends for now, or ends for good."""
 
     CONTINUE = "continue"
+    PAUSE = "pause"
     STOP = "stop"
 
 

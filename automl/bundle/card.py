@@ -65,11 +65,27 @@ def _quality(manifest: Manifest) -> str:
     ]
     measured = _table([("split", "metric", "value"), *rows])
     height, width = manifest.input.size
-    return (
+    place = (
         f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`, on images and masks "
         f"resized to {width} x {height} pixels (width x height). At a photo's own size, to which "
         f"`mask` is enlarged, it may differ.\n\n{measured}"
     )
+    return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
+
+
+def _further_seeds(manifest: Manifest) -> str:
+    rows = [
+        (
+            split,
+            seeds.metric,
+            f"{seeds.mean:.4f}"
+            + ("" if seeds.half_width is None else f" ± {seeds.half_width:.4f}"),
+            str(seeds.count),
+        )
+        for split, seeds in manifest.further_seeds.items()
+    ]
+    text = "The same recipe repeated with further seeds, this file not among them:"
+    return f"{text}\n\n{_table([('split', 'metric', 'mean, 95 % interval', 'seeds'), *rows])}"
 
 
 def _cost(manifest: Manifest) -> str:

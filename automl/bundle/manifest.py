@@ -68,6 +68,19 @@ class Latency(_Record):
     ratio_to_default: Positive | None = None
 
 
+class FurtherSeeds(_Record):
+    """What the model's recipe gave when it was repeated with `count` further seeds.
+
+    `mean` plus and minus `half_width` is the 95 % interval of the mean of `metric`; a single seed
+    has none. The model itself is not among them.
+    """
+
+    metric: str
+    mean: float
+    half_width: NotNegative | None
+    count: Count
+
+
 class Manifest(_Record):
     """All that a user of a bundle needs to know; `metrics` maps split to name to value."""
 
@@ -82,6 +95,7 @@ class Manifest(_Record):
     metrics_measured_on: Literal["images and masks resized to input.size"] = (
         "images and masks resized to input.size"
     )
+    further_seeds: Mapping[Split, FurtherSeeds] = Field(default_factory=dict)
     latency: Latency
     size_mb: Positive
     params_m: NotNegative

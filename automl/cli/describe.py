@@ -12,7 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from automl.conductor.budget import planned_epochs, planned_rungs
 from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
+from automl.sampling.choice import resolve_sampler
 
 if TYPE_CHECKING:
     from automl.space.experiment import Experiment
@@ -70,7 +72,8 @@ def describe_experiment(experiment: Experiment) -> list[str]:
         f"space      {experiment.space.describe()}",
         f"objectives {', '.join(goals)}" + (f"; subject to {', '.join(bounds)}" if bounds else ""),
         f"budget     {search.trials} trials of at most {train.epochs} epochs, {budget}",
-        f"proposals  {search.sampler}, seed {search.seed}",
+        f"rungs      {_rungs(experiment)}",
+        f"proposals  {_sampler(experiment)}, seed {search.seed}",
         *_schedule_notes(experiment),
     ]
 
@@ -88,6 +91,18 @@ def _schedule_notes(experiment: Experiment) -> list[str]:
     return notes
 
 
+def _sampler(experiment: Experiment) -> str:
+    given = experiment.search.sampler
+    chosen = resolve_sampler(given, experiment.search.trials, experiment.space)
+    return f"{chosen} ({given})" if given != chosen else chosen
+
+
+def _rungs(experiment: Experiment) -> str:
+    """How many trials train how long, and what that makes together."""
+    stages = [f"{count} to epoch {epoch}" for epoch, count in planned_rungs(experiment)]
+    return f"{', '.join(stages)}: {planned_epochs(experiment)} epochs in all"
+
+
 def _budget(given: str | float | None) -> str:
     if given is None:
         return "no time limit"
@@ -103,9 +118,15 @@ def describe_plan(experiment: Experiment, backend: str, root: Path) -> list[str]
         f"runs on    {backend}",
         f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
         f"then       {compress.winners} winners, {len(compress.students)} student(s) each{int8}",
+        *_again(experiment),
         f"results    {root}",
         "",
     ]
+
+
+def _again(experiment: Experiment) -> list[str]:
+    seeds = experiment.export.finalist_seeds
+    return [f"           best and default again with {seeds} further seed(s)"] if seeds else []
 
 
 def describe_report(report: StudyReport, root: Path) -> Group:
@@ -180,6 +201,13 @@ def _blind_spots(report: StudyReport) -> list[str]:
     return [f"beware: the best model never finds {', '.join(missed)} on val"] if missed else []
 
 
+def _further_seeds(report: StudyReport) -> list[str]:
+    # The stages load torch, which a description of a plan must not.
+    from automl.stages.seeds import seeds_summary
+
+    return seeds_summary(report.repeats, report.ranking.standing)
+
+
 def _closing(report: StudyReport, root: Path) -> list[str]:
     ended = [result.status for result in report.results]
     counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
@@ -190,6 +218,7 @@ def _closing(report: StudyReport, root: Path) -> list[str]:
         "x: times the default model, trial 0 in FP32, on val; above 1 is better",
         f"trials: {counts}",
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
+        *_further_seeds(report),
         "",
         "verified bundles:",
         *bundles,

@@ -50,6 +50,10 @@ class InterruptibleProgress:
         self._inner.on_message(config, message, verdict)
         self._interruption.check()
 
+    def on_promoted(self, config: TrialConfig, epoch: int) -> None:
+        """Show that a trial goes on."""
+        self._inner.on_promoted(config, epoch)
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Show the counts."""
         self._inner.on_snapshot(snapshot)

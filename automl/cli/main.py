@@ -13,6 +13,7 @@ from automl import __version__
 from automl.cli.bundle import bundle_app
 from automl.cli.data import data_app
 from automl.cli.predict import predict
+from automl.cli.reproduce import reproduce
 from automl.cli.search import search
 from automl.cli.space import space_app
 from automl.errors import AutomlError, UsageError
@@ -53,6 +54,7 @@ def _options(
 
 app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
+app.command(no_args_is_help=True)(reproduce)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(data_app, name="data")
 app.add_typer(space_app, name="space")

@@ -45,6 +45,10 @@ class PlainProgress:
         """Print what a trial reports."""
         self.say(message_text(config, message, verdict, self._objectives))
 
+    def on_promoted(self, config: TrialConfig, epoch: int) -> None:
+        """Print that a trial goes on."""
+        self.say(promotion_text(config, epoch))
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Nothing: lines come with the events."""
 
@@ -64,17 +68,23 @@ class LiveProgress:
     def on_message(self, config: TrialConfig, message: TrialMessage, verdict: Verdict) -> None:
         """Keep the latest events; those that end a trial are printed above the panel."""
         text = message_text(config, message, verdict, self._objectives)
-        if message.status is not None or verdict is Verdict.STOP:
-            status = TrialStatus.STOPPED if message.status is None else message.status
-            self._live.console.print(Text(text, style=_STYLES[status]))
+        if message.status is not None:
+            self._live.console.print(Text(text, style=_STYLES[message.status]))
         else:
-            self._recent = [*self._recent, Text(text, style="dim")][-_RECENT:]
+            self._remember(text)
+
+    def on_promoted(self, config: TrialConfig, epoch: int) -> None:
+        """Keep it among the latest events."""
+        self._remember(promotion_text(config, epoch))
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Redraw."""
-        bar = ProgressBar(total=snapshot.planned, completed=snapshot.ended, width=60)
+        bar = ProgressBar(total=snapshot.planned_epochs, completed=snapshot.epochs, width=60)
         line = Text(snapshot_text(snapshot, self._objectives))
         self._live.update(Group(*self._recent, Text(), bar, line))
+
+    def _remember(self, text: str) -> None:
+        self._recent = [*self._recent, Text(text, style="dim")][-_RECENT:]
 
 
 @contextmanager
@@ -102,17 +112,23 @@ def message_text(
             for o in objectives
             if o.metric in message.metrics
         )
-        stop = "  stopped here" if verdict is Verdict.STOP else ""
-        return f"{head}  epoch {message.epoch:>3}  {scores}{stop}"
+        pause = "" if verdict is Verdict.CONTINUE else "  waits here"
+        return f"{head}  epoch {message.epoch:>3}  {scores}{pause}"
     reason = f": {message.reason}" if message.reason else ""
     return f"{head}  {message.status}{reason}"
+
+
+def promotion_text(config: TrialConfig, epoch: int) -> str:
+    """One line for a trial that goes on."""
+    return f"trial {config.number:>3}  goes on after epoch {epoch}"
 
 
 def snapshot_text(snapshot: Snapshot, objectives: Sequence[Objective]) -> str:
     """The counts, the best trial and the times in two lines."""
     counts = (
-        f"{snapshot.running} running, {snapshot.waiting} waiting, {snapshot.completed} completed, "
-        f"{snapshot.stopped} stopped, {snapshot.infeasible} infeasible, {snapshot.failed} failed"
+        f"{snapshot.running} running, {snapshot.waiting} waiting, {snapshot.paused} paused, "
+        f"{snapshot.completed} completed, {snapshot.infeasible} infeasible, "
+        f"{snapshot.failed} failed; {snapshot.epochs} of {snapshot.planned_epochs} epochs"
     )
     parts = [f"front: {snapshot.front_size}", f"elapsed {duration(snapshot.elapsed_s)}"]
     if snapshot.best is not None:

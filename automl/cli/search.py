@@ -184,7 +184,10 @@ def _ray(experiment: Experiment, address: str | None) -> Backend:
     from automl.distributed import connection
 
     connection.prepare_environment()
-    connection.connect(os.environ.get("RAY_ADDRESS") if address is None else address)
+    connection.connect(
+        os.environ.get("RAY_ADDRESS") if address is None else address,
+        worker_groups=experiment.train.workers > 1,
+    )
     from automl.distributed.ray_backend import RayBackend
 
     return RayBackend(experiment)

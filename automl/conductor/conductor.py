@@ -1,34 +1,33 @@
 """The search as a state machine that a journal carries through a kill.
 
-The journal is the truth: each proposal, cost, epoch and end is on disk before it takes effect,
-so a conductor built on the journal of a killed study goes on where that one stopped.
+The journal is the truth: each proposal, cost, epoch, promotion and end is on disk before it takes
+effect, so a conductor built on the journal of a killed study goes on where that one stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from automl.conductor.snapshot import Observer, Snapshot, best_of, count, front_size, time_left
+from automl.conductor.budget import Budget, planned_epochs
+from automl.conductor.failures import FailureStreak
+from automl.conductor.mirror import Mirror, NoMirror
+from automl.conductor.search_state import SearchState
+from automl.conductor.snapshot import Best, Observer, Snapshot, time_left
 from automl.conductor.trial_state import TrialState
 from automl.records import (
+    Scalar,
     TrialConfig,
     TrialMessage,
     TrialResult,
     TrialStatus,
     Verdict,
-    from_json,
     to_json,
-    violations,
 )
-from automl.sampling import Outcome, Proposer
-from automl.scheduling import keeps, rung_epochs
 from automl.space.experiment import Experiment
 
 Clock = Callable[[], float]
-#: This many failures in a row end the study: the fault is then not one trial's.
-MAX_FAILURES_IN_A_ROW = 10
-_TIME_IS_UP = "the time budget is spent"
 
 
 class EventLog(Protocol):
@@ -42,66 +41,64 @@ class EventLog(Protocol):
 
 
 class Conductor:
-    """`next_trial` proposes, `handle` takes what trials report and answers with a verdict."""
+    """`next_trial` proposes or promotes, `handle` answers what trials report with a verdict."""
 
     def __init__(
-        self, experiment: Experiment, journal: EventLog, *, observer: Observer, clock: Clock
+        self,
+        experiment: Experiment,
+        journal: EventLog,
+        *,
+        observer: Observer,
+        clock: Clock,
+        mirror: Mirror | None = None,
+        extra_points: Sequence[Mapping[str, Scalar]] = (),
     ) -> None:
         self._experiment = experiment
         self._journal = journal
         self._observer = observer
         self._clock = clock
-        self._proposer = Proposer(
-            experiment.space,
-            experiment.objectives,
-            sampler=experiment.search.sampler,
-            seed=experiment.search.seed,
-            points=experiment.search.points,
-        )
-        self._rungs = rung_epochs(
-            experiment.search.min_epochs, experiment.train.epochs, experiment.search.eta
-        )
-        self._trials: dict[str, TrialState] = {}
-        self._elapsed_before = 0.0
+        mirror = NoMirror() if mirror is None else mirror
+        self._state = SearchState(experiment, mirror, extra_points)
+        self._budget = Budget(experiment, self._state.tally)
+        self._failures = FailureStreak()
+        self._planned_epochs = planned_epochs(experiment)
+        self._running: set[str] = set()
         self._started = clock()
-        self._failures_in_a_row = 0
-        self.fault: str | None = None
         for event in journal.read():
-            self._replay(event)
+            self._state.replay(event)
+        self._elapsed_before = self._state.elapsed_s
         self._end_what_an_earlier_run_left()
+        self._unfinished = deque(self._unfinished_trials())
+        mirror.publish()
 
     # ------------------------------------------------------------------ what backends call
 
     def next_trial(self) -> TrialConfig | None:
-        """The next trial to run, or None where nothing is left to start.
+        """The next trial to run, from its checkpoint where it has one; None for nothing now.
 
-        Trials that an earlier run left unfinished come first.
+        First come trials that an earlier run left unfinished, then those that a rung lets go on,
+        then new ones. None while `is_over` ends the search; None while trials run means to ask
+        again once one of them has reported.
         """
-        if self.fault is not None or self.out_of_time:
+        trial = self._next()
+        if trial is None:
             return None
-        for trial in self._trials.values():
-            if trial.status is None and not trial.running:
-                return self._start(trial)
-        number = len(self._trials)
-        if number >= self._experiment.search.trials:
-            return None
-        params = self._proposer.propose(number, self._outcomes())
-        seed = self._experiment.search.seed + number
-        config = TrialConfig(number=number, seed=seed, params=params)
-        self._log({"kind": "proposed", "config": to_json(config)})
-        self._trials[config.trial_id] = TrialState(config)
-        return self._start(self._trials[config.trial_id])
+        trial.attempt_seconds = 0.0
+        self._running.add(trial.config.trial_id)
+        self._observer.on_snapshot(self.snapshot())
+        return trial.config
 
     def handle(self, trial_id: str, message: TrialMessage) -> Verdict:
         """Take one message of a running trial; the verdict says whether it goes on."""
-        trial = self._trials[trial_id]
-        if trial.status is not None:
+        trial = self._state.trials[trial_id]
+        if trial_id not in self._running:
             return Verdict.STOP
-        if message.kind == "epoch":
-            verdict = self._on_epoch(trial, message)
-        else:
-            verdict = Verdict.CONTINUE
-            self._record(trial, message, verdict)
+        known = self._known_verdict(trial, message)
+        if known is not None:
+            trial.notice_restart(message.seconds)
+            return known
+        verdict = self._judge(trial, message) if message.kind == "epoch" else Verdict.CONTINUE
+        self._record(trial, message, verdict)
         self._observer.on_message(trial.config, message, verdict)
         self._observer.on_snapshot(self.snapshot())
         return verdict
@@ -109,151 +106,162 @@ class Conductor:
     # ------------------------------------------------------------------ what stages read
 
     @property
+    def is_over(self) -> bool:
+        """Whether no trial runs; once `next_trial` has answered None, whether the search ended."""
+        return not self._running
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the study as a whole, or None."""
+        return self._failures.fault
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds of search, those of earlier runs of this study included."""
         return self._elapsed_before + self._clock() - self._started
 
     @property
-    def out_of_time(self) -> bool:
-        """Whether the time budget is spent."""
-        budget = self._experiment.search.time_budget_s
-        return budget is not None and self.elapsed_s >= budget
+    def budget_spent(self) -> str | None:
+        """Which budget is spent, so that every trial has to end; None where none is."""
+        return self._budget.spent(self.elapsed_s)
 
     def results(self) -> list[TrialResult]:
-        """Every ended trial, in the order of proposal."""
-        return [trial.result() for trial in self._trials.values() if trial.status is not None]
+        """Every trial that does not run, in the order of proposal."""
+        trials = self._state.trials.items()
+        return [self._result(trial) for name, trial in trials if name not in self._running]
 
     def snapshot(self) -> Snapshot:
         """The state now."""
-        trials = list(self._trials.values())
-        search = self._experiment.search
-        ended = len(self.results())
+        search, tally = self._experiment.search, self._state.tally
+        elapsed_s = self.elapsed_s
         return Snapshot(
             planned=search.trials,
-            running=sum(trial.running for trial in trials),
-            completed=count(trials, TrialStatus.COMPLETED),
-            stopped=count(trials, TrialStatus.STOPPED),
-            infeasible=count(trials, TrialStatus.INFEASIBLE),
-            failed=count(trials, TrialStatus.FAILED),
-            epochs=sum(len(trial.epochs) for trial in trials),
-            front_size=front_size(trials, self._experiment.objectives),
-            elapsed_s=self.elapsed_s,
-            time_left_s=time_left(ended, search.trials, self.elapsed_s, search.time_budget_s),
-            best=best_of(trials, self._experiment.objectives),
+            running=len(self._running),
+            paused=len(self._state.paused),
+            completed=tally.ended[TrialStatus.COMPLETED],
+            infeasible=tally.ended[TrialStatus.INFEASIBLE],
+            failed=tally.ended[TrialStatus.FAILED],
+            epochs=tally.epochs,
+            planned_epochs=self._planned_epochs,
+            device_hours=tally.device_seconds / 3600,
+            front_size=tally.front_size,
+            elapsed_s=elapsed_s,
+            time_left_s=time_left(
+                min(1.0, tally.epochs / self._planned_epochs), elapsed_s, search.time_budget_s
+            ),
+            best=self._best(),
         )
 
-    # ------------------------------------------------------------------ inside
+    # ------------------------------------------------------------------ what comes next
 
-    def _start(self, trial: TrialState) -> TrialConfig:
-        trial.running = True
-        self._observer.on_snapshot(self.snapshot())
-        return trial.config
+    def _next(self) -> TrialState | None:
+        if self.fault is not None or self.budget_spent is not None:
+            return None
+        if self._unfinished:
+            return self._continue(self._unfinished.popleft())
+        promotion = self._state.rungs.next()
+        if promotion is not None:
+            return self._promote(*promotion)
+        if len(self._state.trials) >= self._experiment.search.trials or self._budget.converged():
+            return None
+        return self._propose(len(self._state.trials))
 
-    def _log(self, event: Mapping[str, Any]) -> None:
-        self._journal.append({"elapsed": round(self.elapsed_s, 3), **event})
+    def _continue(self, trial: TrialState) -> TrialState:
+        """A trial of an earlier run goes on; one that a spent budget had paused is let go."""
+        if trial.verdicts.get(trial.last_epoch) is Verdict.PAUSE:
+            return self._promote(trial.config.trial_id, trial.last_epoch)
+        return trial
 
-    def _replay(self, event: Mapping[str, Any]) -> None:
-        self._elapsed_before = max(self._elapsed_before, float(event["elapsed"]))
-        if event["kind"] == "proposed":
-            config = from_json(TrialConfig, event["config"])
-            self._trials[config.trial_id] = TrialState(config)
-            return
-        trial = self._trials[event["trial_id"]]
-        message = from_json(TrialMessage, event["message"])
-        trial.seconds += float(event["added_seconds"])
-        trial.apply(message)
-        if message.kind == "epoch":
-            trial.verdicts[message.epoch] = Verdict(event["verdict"])
+    def _promote(self, trial_id: str, epoch: int) -> TrialState:
+        self._log({"kind": "promoted", "trial_id": trial_id, "epoch": epoch})
+        trial = self._state.promote(trial_id, epoch)
+        self._observer.on_promoted(trial.config, epoch)
+        return trial
 
-    def _end_what_an_earlier_run_left(self) -> None:
-        """Write the ends that a kill kept from being written.
+    def _propose(self, number: int) -> TrialState:
+        params = self._state.proposer.propose(number)
+        seed = self._experiment.search.seed + number
+        config = TrialConfig(number=number, seed=seed, params=params)
+        self._log({"kind": "proposed", "config": to_json(config)})
+        return self._state.propose(config)
 
-        A verdict to stop, or the last epoch, was followed by no end; or the time is up, and a trial
-        that was running will not be continued: it counts as stopped then.
+    # ------------------------------------------------------------------ verdicts
+
+    def _known_verdict(self, trial: TrialState, message: TrialMessage) -> Verdict | None:
+        """The answer to what is on record: a continued trial tells its costs and last epoch again.
+
+        What was decided since holds: a trial that was promoted is not paused a second time.
         """
-        for trial in self._trials.values():
-            if trial.status is not None or trial.last_epoch == 0:
-                continue
-            if trial.verdicts[trial.last_epoch] is Verdict.STOP:
-                self._stop(trial, 0.0, "stopped at a rung before a restart")
-            elif trial.last_epoch >= self._experiment.train.epochs:
-                end = TrialMessage(kind="end", seconds=0.0, status=TrialStatus.COMPLETED)
-                self._record(trial, end, Verdict.CONTINUE)
-            elif self.out_of_time:
-                self._stop(trial, 0.0, _TIME_IS_UP)
+        if message.kind == "epoch":
+            return trial.verdicts.get(message.epoch)
+        is_repeated = message.kind == "costs" and bool(trial.measurements)
+        return Verdict.CONTINUE if is_repeated else None
 
-    def _on_epoch(self, trial: TrialState, message: TrialMessage) -> Verdict:
-        if message.epoch in trial.verdicts:
-            # A resumed trial tells its last epoch again; what was decided then still holds.
-            return trial.verdicts[message.epoch]
-        reason = self._reason_to_stop(trial, message)
-        verdict = Verdict.CONTINUE if reason is None else Verdict.STOP
-        self._record(trial, message, verdict)
-        trial.verdicts[message.epoch] = verdict
-        if reason is not None:
-            self._stop(trial, message.seconds, reason)
-        return verdict
-
-    def _stop(self, trial: TrialState, seconds: float, reason: str) -> None:
-        end = TrialMessage(kind="end", seconds=seconds, status=TrialStatus.STOPPED, reason=reason)
-        self._record(trial, end, Verdict.STOP)
-
-    def _reason_to_stop(self, trial: TrialState, message: TrialMessage) -> str | None:
+    def _judge(self, trial: TrialState, message: TrialMessage) -> Verdict:
+        """The verdict on a new epoch."""
         if message.epoch >= self._experiment.train.epochs:
-            return None
-        if self.out_of_time:
-            return _TIME_IS_UP
-        # The default configuration is what all others are compared with: it trains to the end.
-        if trial.config.number == 0 or message.epoch not in self._rungs:
-            return None
-        objectives, eta = self._experiment.objectives, self._experiment.search.eta
-        own = trial.losses_of(objectives, message.metrics)
-        others = [
-            row
-            for other in self._trials.values()
-            if (row := other.losses(objectives, message.epoch)) is not None
-        ]
-        if own is None or keeps([*others, own], len(others), eta):
-            return None
-        return f"not among the best 1/{eta} of {len(others) + 1} trials at epoch {message.epoch}"
+            return Verdict.CONTINUE
+        competes = self._state.arrives(trial, message.epoch, message.metrics)
+        if self.budget_spent is not None:
+            return Verdict.PAUSE
+        is_next = self._state.rungs.next() == (trial.config.trial_id, message.epoch)
+        return Verdict.CONTINUE if is_next or not competes else Verdict.PAUSE
 
     def _record(self, trial: TrialState, message: TrialMessage, verdict: Verdict) -> None:
         """Write a message, then let it take effect."""
-        added = trial.added_seconds(message)
+        added_s = trial.added_seconds(message)
         self._log(
             {
                 "kind": "message",
                 "trial_id": trial.config.trial_id,
                 "message": to_json(message),
                 "verdict": verdict.value,
-                "added_seconds": round(added, 3),
+                "added_seconds": round(added_s, 3),
             }
         )
-        trial.seconds += added
-        trial.apply(message)
+        self._state.take(trial, message, verdict, added_s)
+        if verdict is not Verdict.CONTINUE or trial.status is not None:
+            self._running.discard(trial.config.trial_id)
         if trial.status is not None:
-            trial.running = False
-            self._count_failures(trial)
+            self._failures.count(trial.status, trial.reason)
 
-    def _count_failures(self, ended: TrialState) -> None:
-        failed = ended.status is TrialStatus.FAILED
-        self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
-        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-            self.fault = f"{MAX_FAILURES_IN_A_ROW} trials in a row failed, the last: {ended.reason}"
+    def _log(self, event: Mapping[str, Any]) -> None:
+        self._journal.append({"elapsed": round(self.elapsed_s, 3), **event})
 
-    def _outcomes(self) -> list[Outcome]:
-        return [self._outcome(trial) for trial in self._trials.values()]
+    # ------------------------------------------------------------------ ends
 
-    def _outcome(self, trial: TrialState) -> Outcome:
-        objectives = self._experiment.objectives
-        losses = trial.losses(objectives, trial.last_epoch)
-        values = None
-        if losses is not None and trial.status in (TrialStatus.COMPLETED, TrialStatus.STOPPED):
-            values = tuple(o.value(loss) for o, loss in zip(objectives, losses, strict=True))
-        return Outcome(
-            number=trial.config.number,
-            params=trial.config.params,
-            values=values,
-            status=trial.status,
-            violations=violations(self._experiment.constraints, trial.measurements),
+    def _end_what_an_earlier_run_left(self) -> None:
+        """Write the ends that a kill kept from being written."""
+        for trial in self._unfinished_trials():
+            if trial.last_epoch >= self._experiment.train.epochs:
+                end = TrialMessage(kind="end", seconds=0.0, status=TrialStatus.COMPLETED)
+                self._record(trial, end, Verdict.CONTINUE)
+
+    def _unfinished_trials(self) -> list[TrialState]:
+        """The trials without an end that wait at no rung."""
+        return [
+            trial
+            for name, trial in self._state.trials.items()
+            if trial.status is None and name not in self._state.paused
+        ]
+
+    def _result(self, trial: TrialState) -> TrialResult:
+        """How a trial ended; one that waits has stopped, as far as anyone can say by now."""
+        if trial.status is not None:
+            return trial.result(trial.status, trial.reason)
+        if trial.config.trial_id not in self._state.paused:
+            why = self.budget_spent
+            return trial.result(TrialStatus.STOPPED, "interrupted" if why is None else why)
+        epoch = trial.last_epoch
+        arrived, eta = self._state.rungs.arrived(epoch), self._experiment.search.eta
+        return trial.result(
+            TrialStatus.STOPPED, f"not among the best 1/{eta} of {arrived} at epoch {epoch}"
         )
+
+    def _best(self) -> Best | None:
+        leader = self._state.tally.leader()
+        if leader is None:
+            return None
+        number, losses = leader
+        pairs = zip(self._experiment.objectives, losses, strict=True)
+        return Best(number=number, values=tuple(o.value(loss) for o, loss in pairs))

@@ -9,10 +9,16 @@ from automl.records import Verdict
 
 
 def verdict_on(events: Sequence[Mapping[str, Any]], trial_id: str, epoch: int) -> Verdict:
-    """The verdict on an epoch of a trial; to stop where there is none: the study is at fault."""
+    """The verdict on an epoch of a trial; to stop where there is none: the study is at fault.
+
+    A trial that was paused and has been promoted since goes on.
+    """
     for event in reversed(events):
-        if event["kind"] == "message" and event["trial_id"] == trial_id:
-            message = event["message"]
-            if message["kind"] == "epoch" and message["epoch"] == epoch:
-                return Verdict(event["verdict"])
+        if event.get("trial_id") != trial_id:
+            continue
+        if event["kind"] == "promoted" and event["epoch"] == epoch:
+            return Verdict.CONTINUE
+        message = event.get("message", {})
+        if message.get("kind") == "epoch" and message["epoch"] == epoch:
+            return Verdict(event["verdict"])
     return Verdict.STOP

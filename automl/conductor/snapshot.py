@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from automl.conductor.trial_state import TrialState
-from automl.ranking import pareto_front
-from automl.records import Objective, TrialConfig, TrialMessage, TrialStatus, Verdict
+from automl.records import TrialConfig, TrialMessage, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +18,20 @@ class Best:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Counts of trials by state, the front's size, and the times in seconds."""
+    """Counts of trials by state, the front's size, and the times in seconds.
+
+    `planned_epochs` is what the rungs let the planned trials train at most.
+    """
 
     planned: int
     running: int
+    paused: int
     completed: int
-    stopped: int
     infeasible: int
     failed: int
     epochs: int
+    planned_epochs: int
+    device_hours: float
     front_size: int
     elapsed_s: float
     time_left_s: float | None
@@ -38,12 +40,12 @@ class Snapshot:
     @property
     def ended(self) -> int:
         """Trials that will not run again."""
-        return self.completed + self.stopped + self.infeasible + self.failed
+        return self.completed + self.infeasible + self.failed
 
     @property
     def waiting(self) -> int:
         """Trials still to be started."""
-        return max(0, self.planned - self.ended - self.running)
+        return max(0, self.planned - self.ended - self.running - self.paused)
 
 
 class Observer(Protocol):
@@ -52,35 +54,20 @@ class Observer(Protocol):
     def on_message(self, config: TrialConfig, message: TrialMessage, verdict: Verdict) -> None:
         """Called after each message of a trial."""
 
+    def on_promoted(self, config: TrialConfig, epoch: int) -> None:
+        """Called when a trial that was paused after `epoch` is about to go on."""
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Called after each change."""
 
 
-def time_left(ended: int, planned: int, elapsed_s: float, budget_s: float | None) -> float | None:
-    """Seconds to go at the pace so far, at most what the budget leaves; None where unknown."""
-    at_this_pace = elapsed_s / ended * max(0, planned - ended) if ended else None
-    left = [at_this_pace] if at_this_pace is not None else []
+def time_left(done: float, elapsed_s: float, budget_s: float | None) -> float | None:
+    """Seconds to go at the pace so far, at most what the budget leaves; None where unknown.
+
+    `done` is the share of the planned epochs that are trained.
+    """
+    at_this_pace = elapsed_s * (1 - done) / done if done > 0 else None
+    left = [max(0.0, at_this_pace)] if at_this_pace is not None else []
     if budget_s is not None:
         left.append(max(0.0, budget_s - elapsed_s))
     return min(left, default=None)
-
-
-def best_of(trials: Sequence[TrialState], objectives: Sequence[Objective]) -> Best | None:
-    """The trial that leads in the first objective after its last epoch."""
-    rows = [(row, t) for t in trials if (row := t.losses(objectives, t.last_epoch)) is not None]
-    if not rows:
-        return None
-    row, trial = min(rows, key=lambda pair: pair[0][0])
-    values = tuple(o.value(loss) for o, loss in zip(objectives, row, strict=True))
-    return Best(number=trial.config.number, values=values)
-
-
-def front_size(trials: Sequence[TrialState], objectives: Sequence[Objective]) -> int:
-    """How many trials no other trial beats in every objective."""
-    rows = [row for t in trials if (row := t.losses(objectives, t.last_epoch)) is not None]
-    return len(pareto_front(rows))
-
-
-def count(trials: Sequence[TrialState], status: TrialStatus) -> int:
-    """How many trials ended with `status`."""
-    return sum(trial.status is status for trial in trials)

@@ -28,7 +28,6 @@ class TrialState:
     status: TrialStatus | None = None
     reason: str | None = None
     seconds: float = 0.0
-    running: bool = False
     attempt_seconds: float = 0.0
 
     @property
@@ -50,6 +49,11 @@ class TrialState:
         before, self.attempt_seconds = self.attempt_seconds, message.seconds
         return message.seconds - before if message.seconds >= before else message.seconds
 
+    def notice_restart(self, seconds: float) -> None:
+        """An attempt that tells again what is known may have begun anew, without a word of it."""
+        if seconds < self.attempt_seconds:
+            self.attempt_seconds = 0.0
+
     def losses(self, objectives: Sequence[Objective], epoch: int) -> list[float] | None:
         """The objectives after `epoch` as values to minimise; None where one is missing."""
         scores = self.epochs.get(epoch)
@@ -67,19 +71,18 @@ class TrialState:
             row.append(objective.loss(value))
         return row
 
-    def result(self) -> TrialResult:
-        """The ended trial as a record; quality on val comes first, then costs."""
-        assert self.status is not None, "a running trial has no result"
+    def result(self, status: TrialStatus, reason: str | None) -> TrialResult:
+        """The trial as a record; quality on val comes first, then costs."""
         scores = self.epochs.get(self.last_epoch, {})
         quality = tuple(
             Measurement(metric=name, value=value, split="val") for name, value in scores.items()
         )
         return TrialResult(
             config=self.config,
-            status=self.status,
+            status=status,
             epochs=self.last_epoch,
             measurements=quality + self.measurements,
             checkpoint=f"trials/{self.config.trial_id}/checkpoint" if self.epochs else None,
-            reason=self.reason,
+            reason=reason,
             seconds=round(self.seconds, 3),
         )

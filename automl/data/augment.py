@@ -62,6 +62,10 @@ class Augmentation:
         changed = pipeline(image=image, mask=mask)
         return changed["image"], changed["mask"]
 
+    def transforms(self) -> list[dict[str, Any]]:
+        """The transforms as built, each with all its settings, in the order of their turns."""
+        return [] if self.policy == "none" else _described(self._pipeline())
+
     def _pipeline(self) -> Any:
         pipeline = getattr(self._local, "pipeline", None)
         if pipeline is None:
@@ -70,6 +74,16 @@ class Augmentation:
             pipeline = alb.Compose(transforms, is_check_shapes=False)
             self._local.pipeline = pipeline
         return pipeline
+
+
+def policy_transforms(policy: str, ignore: int = IGNORE) -> list[dict[str, Any]]:
+    """What the table of policies says that `Augmentation.transforms` must be."""
+    return _described(alb.Compose(POLICIES[policy](ignore), is_check_shapes=False))
+
+
+def _described(pipeline: Any) -> list[dict[str, Any]]:
+    described: list[dict[str, Any]] = pipeline.to_dict()["transform"]["transforms"]
+    return described
 
 
 def _none(_ignore: int) -> list[Any]:

@@ -83,11 +83,7 @@ def epoch_batches(split: ArrowSplit, settings: BatchSettings, epoch: int) -> Ite
 
     Training gives every process as many batches; otherwise a process may get none of the last one.
     """
-    plan = _Epoch(split, settings, epoch)
-    numbers = range(num_batches(len(split), settings))
-    if settings.loader_workers == 0:
-        return (batch for batch in map(plan.batch, numbers) if batch is not None)
-    return _prepared(plan, numbers, settings.loader_workers)
+    return EpochPlan(split, settings, epoch).batches()
 
 
 def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, slice]:
@@ -103,29 +99,46 @@ def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, 
     return spans[0], spans[1]
 
 
-class _Epoch:
+class EpochPlan:
     """Every batch of an epoch, by its number; may be asked from several threads."""
 
     def __init__(self, split: ArrowSplit, settings: BatchSettings, epoch: int) -> None:
+        self.settings = settings
+        self.epoch = epoch
+        self.augmentation = Augmentation(settings.augmentation, split.size)
         self._split = split
-        self._settings = settings
-        self._epoch = epoch
-        self._augmentation = Augmentation(settings.augmentation, split.size)
         rows = np.arange(len(split))
         self._rows = self._stream(_ORDER).permutation(rows) if settings.shuffle else rows
 
-    def batch(self, number: int) -> Batch | None:
-        """What this process has of global batch `number`, or None where it has none."""
-        settings = self._settings
+    def batches(self) -> Iterator[Batch]:
+        """Give this process its part of each global batch, in order."""
+        numbers = range(num_batches(len(self._split), self.settings))
+        if self.settings.loader_workers == 0:
+            return (batch for batch in map(self.batch, numbers) if batch is not None)
+        return _prepared(self, numbers, self.settings.loader_workers)
+
+    def rows(self, number: int) -> npt.NDArray[np.int64]:
+        """The rows of global batch `number`, over all processes."""
+        settings = self.settings
         first = number * settings.batch_size
         rows = self._rows[first : first + settings.batch_size]
         if settings.shuffle and len(rows) < settings.world_size:
             rows = np.resize(rows, settings.world_size)  # a process without a sample would hang
+        return rows
+
+    def mixes(self, number: int) -> bool:
+        """Whether CutMix is applied to global batch `number`."""
+        return self._mixing(number) is not None
+
+    def batch(self, number: int) -> Batch | None:
+        """What this process has of global batch `number`, or None where it has none."""
+        settings = self.settings
+        rows = self.rows(number)
         mine = range(settings.global_rank, len(rows), settings.world_size)
         if not mine:
             return None
-        rng = self._stream(_CUTMIX, number)
-        if rng.random() < settings.cutmix:
+        rng = self._mixing(number)
+        if rng is not None:
             images, masks = self._mixed(rows, mine, rng)
         else:
             images, masks = _stacked([self._sample(int(rows[place])) for place in mine])
@@ -133,6 +146,11 @@ class _Epoch:
             images_nhwc=torch.from_numpy(images),
             masks_nhw=torch.from_numpy(masks.astype(np.int64)),
         )
+
+    def _mixing(self, number: int) -> np.random.Generator | None:
+        """What CutMix draws from in global batch `number`, or None where it is not applied."""
+        rng = self._stream(_CUTMIX, number)
+        return rng if rng.random() < self.settings.cutmix else None
 
     def _mixed(
         self, rows: npt.NDArray[np.int64], mine: Sequence[int], rng: np.random.Generator
@@ -151,16 +169,16 @@ class _Epoch:
 
     def _sample(self, row: int) -> tuple[UInt8, UInt8]:
         image, mask = self._split.image(row), self._split.mask(row)
-        if self._settings.augmentation == "none":
+        if self.settings.augmentation == "none":
             return image, mask
         seed = int(self._sequence(_AUGMENT, row).generate_state(1)[0])
-        return self._augmentation(image, mask, seed)
+        return self.augmentation(image, mask, seed)
 
     def _stream(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng(self._sequence(*purpose))
 
     def _sequence(self, *purpose: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence([self._settings.seed, self._epoch, *purpose])
+        return np.random.SeedSequence([self.settings.seed, self.epoch, *purpose])
 
 
 def _stacked(samples: Sequence[tuple[UInt8, UInt8]]) -> tuple[UInt8, UInt8]:
@@ -168,7 +186,7 @@ def _stacked(samples: Sequence[tuple[UInt8, UInt8]]) -> tuple[UInt8, UInt8]:
     return np.stack([image for image, _ in samples]), np.stack([mask for _, mask in samples])
 
 
-def _prepared(plan: _Epoch, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
+def _prepared(plan: EpochPlan, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
     """The batches in order, two a worker made ahead by threads."""
     waiting: deque[Future[Batch | None]] = deque()
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="automl-loader")

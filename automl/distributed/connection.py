@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +38,8 @@ _ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 _OBJECT_STORE_BYTES = 200 * 2**20
 #: A label for Ray's scheduler: our trials ask for cores, and for memory one byte at most.
 _MEMORY_BYTES = 2**30
+#: How long a cluster may take to accept a connection.
+_ANSWER_S = 10.0
 
 
 def prepare_environment() -> None:
@@ -48,8 +51,11 @@ def prepare_environment() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 
-def connect(address: str | None) -> None:
+def connect(address: str | None, *, worker_groups: bool = False) -> None:
     """Join the cluster at `address`, or start one on this machine's loopback.
+
+    A cluster that is started here for `worker_groups` has Ray's dashboard: Ray Train asks it who
+    is alive, and without it never frees what a group held whose trial was killed.
 
     Raises:
         UsageError: there is no cluster at the address, or none can be started here.
@@ -63,10 +69,11 @@ def connect(address: str | None) -> None:
         return
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
+        _check_answers(address)
         # The nodes of a cluster were started with an environment of their own.
         how |= {"address": address, "runtime_env": {"env_vars": dict(_ENVIRONMENT)}}
     else:
-        how |= _cluster_here()
+        how |= {**_cluster_here(), "include_dashboard": worker_groups}
     try:
         ray.init(**how)
     except Exception as fault:  # Ray raises bare ones where a process of its own does not start.
@@ -83,9 +90,22 @@ def _cluster_here() -> dict[str, Any]:
         # Else Ray would join whatever cluster was last started on this machine.
         "address": "local",
         "num_cpus": available_cpus(),
-        "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,
         # Else Ray asks how much is free, and refuses to start where file caches fill a container.
         "_memory": _MEMORY_BYTES,
         **({} if folder is None else {"_temp_dir": str(folder)}),
     }
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try a dead address for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", or what Ray may understand
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except OSError as fault:
+        raise UsageError(
+            f"--address: given {address}; nothing answers there ({fault}): name the address of a "
+            "running cluster, as `ray status` or `ray start` prints it, or leave it out"
+        ) from fault

@@ -15,15 +15,17 @@ from automl.backend import JobFault
 from automl.conductor.conductor import Conductor
 from automl.conductor.events import verdict_on
 from automl.distributed.devices import trains_on_gpu
+from automl.distributed.slots import slots_of
 from automl.distributed.tune_seams import (
     CONFIG_KEY,
+    FAULT_KEY,
     MESSAGE_KEY,
     ConductorScheduler,
     ConductorSearcher,
     Door,
 )
 from automl.distributed.worker_group import train_in_worker_group
-from automl.errors import UsageError
+from automl.errors import AutomlError
 from automl.jobs.context import JobContext
 from automl.jobs.trial import run_trial
 from automl.records import (
@@ -74,7 +76,13 @@ class GroupReporter:
 
 
 def _trainable(tune_config: dict[str, Any], context: JobContext) -> None:
-    config = from_json(TrialConfig, tune_config[CONFIG_KEY])
+    try:
+        _run(from_json(TrialConfig, tune_config[CONFIG_KEY]), context)
+    except AutomlError as fault:
+        tune.report({FAULT_KEY: str(fault)})
+
+
+def _run(config: TrialConfig, context: JobContext) -> None:
     if context.experiment.train.workers == 1:
         run_trial(config, context, TuneReporter())
     else:
@@ -88,9 +96,12 @@ class RayBackend:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._on_gpu = trains_on_gpu(experiment.train)
-        self._concurrent = self._slots()
-        processes = self._concurrent * experiment.train.workers
-        self._threads = max(1, int(ray.cluster_resources()["CPU"]) // processes)
+        self._slots = slots_of(
+            [node["Resources"] for node in ray.nodes() if node["Alive"]],
+            workers=experiment.train.workers,
+            on_gpu=self._on_gpu,
+            wanted=experiment.search.concurrent,
+        )
 
     def describe(self) -> str:
         """One line for the user."""
@@ -99,11 +110,11 @@ class RayBackend:
         nodes = len(ray.nodes())
         device = "cuda" if self._on_gpu else "cpu"
         place = f"{device}: Ray on {nodes} node{'s' if nodes > 1 else ''}"
-        return f"{place}, {self._concurrent} trials at a time{group}"
+        return f"{place}, {self._slots.trials} trials at a time{group}"
 
     def threads_per_job(self) -> int:
         """The cores shared out over what runs at a time; on a CPU, many jobs of one thread each."""
-        return self._threads
+        return self._slots.threads
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials on Ray Tune until the conductor has no more."""
@@ -115,7 +126,7 @@ class RayBackend:
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=tune.search.ConcurrencyLimiter(
-                    ConductorSearcher(door), max_concurrent=self._concurrent
+                    ConductorSearcher(door), max_concurrent=self._slots.trials
                 ),
                 scheduler=ConductorScheduler(
                     door, trials_end_by_themselves=self._experiment.train.workers > 1
@@ -143,7 +154,7 @@ class RayBackend:
     ) -> Iterator[tuple[Item, Answer | JobFault]]:
         """Run the jobs as Ray tasks; yields each as it ends."""
         num_gpus = 1 if self._on_gpu else 0
-        task = ray.remote(num_cpus=self._threads, num_gpus=num_gpus, max_retries=1)(job)
+        task = ray.remote(num_cpus=self._slots.threads, num_gpus=num_gpus, max_retries=1)(job)
         waiting = {task.remote(item): item for item in items}
         while waiting:
             done, _ = ray.wait(list(waiting), num_returns=1)
@@ -158,18 +169,5 @@ class RayBackend:
         if self._experiment.train.workers > 1:
             # The trial's own process only waits; its workers bring their resources themselves.
             return tune.PlacementGroupFactory([{"memory": 1}])
-        bundle = {"CPU": float(self._threads)}
+        bundle = {"CPU": float(self._slots.threads)}
         return tune.PlacementGroupFactory([{**bundle, "GPU": 1.0} if self._on_gpu else bundle])
-
-    def _slots(self) -> int:
-        kind = "GPU" if self._on_gpu else "CPU"
-        available = int(ray.cluster_resources().get(kind, 0))
-        workers = self._experiment.train.workers
-        if available < workers:
-            raise UsageError(
-                f"train.workers: given {workers}; allowed here: at most {available}, "
-                f"the {kind}s of this Ray cluster"
-            )
-        fitting = available // workers
-        wanted = self._experiment.search.concurrent
-        return fitting if wanted == "auto" else min(int(wanted), fitting)

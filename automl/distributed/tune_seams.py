@@ -10,7 +10,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from automl.conductor.conductor import Conductor
-from automl.errors import AutomlError
+from automl.errors import AutomlError, StudyError
 from automl.records import (
     TrialConfig,
     TrialMessage,
@@ -24,6 +24,8 @@ from automl.records import (
 #: Tune flattens nested results.
 CONFIG_KEY = "trial_config"
 MESSAGE_KEY = "trial_message"
+#: In place of a message: a fault of the study, met in a trial's process.
+FAULT_KEY = "study_fault"
 
 
 class Door:
@@ -41,6 +43,17 @@ class Door:
             self.fault = fault
             return None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the search has ended, where there is no next trial."""
+        return self.fault is not None or self._conductor.is_over
+
+    def fail(self, reason: str) -> Verdict:
+        """A trial's process met a fault of the study."""
+        if self.fault is None:
+            self.fault = StudyError(reason)
+        return Verdict.STOP
+
     def handle(self, trial_id: str, message: TrialMessage) -> Verdict:
         """The verdict on a message: to stop, once the study has a fault."""
         try:
@@ -56,24 +69,32 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
     def __init__(self, door: Door) -> None:
         super().__init__(metric=None, mode=None)
         self._door = door
+        #: Our trial of each of Tune's, and the latest of Tune's for each of ours.
         self._trial_ids: dict[str, str] = {}
+        self._latest: dict[str, str] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next sample, or FINISHED."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next sample, None where a running trial has to report first, or FINISHED.
+
+        A trial that a rung lets go on is a new trial to Tune, and goes on from its checkpoint.
+        """
         config = self._door.next_trial()
         if config is None:
             finished: str = Searcher.FINISHED
-            return finished
+            return finished if self._door.is_over else None
         self._trial_ids[trial_id] = config.trial_id
+        self._latest[config.trial_id] = trial_id
         return {CONFIG_KEY: to_json(config)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """End a trial whose process died more often than allowed."""
-        if error:
+        name = self._trial_ids[trial_id]
+        # A trial that was paused and runs elsewhere by now is not this process's to end.
+        if error and self._latest[name] == trial_id:
             self._door.handle(
-                self._trial_ids[trial_id],
+                name,
                 TrialMessage(
                     kind="end",
                     seconds=0.0,
@@ -113,10 +134,13 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide on a running trial."""
+        if FAULT_KEY in result:
+            self._door.fail(result[FAULT_KEY])
+            return str(TrialScheduler.STOP)
         config = from_json(TrialConfig, trial.config[CONFIG_KEY])
         message = from_json(TrialMessage, json.loads(result[MESSAGE_KEY]))
         verdict = self._door.handle(config.trial_id, message)
-        told = verdict is Verdict.STOP and message.kind == "epoch"
+        told = verdict is not Verdict.CONTINUE and message.kind == "epoch"
         stop = told and not self._trials_end_by_themselves
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision

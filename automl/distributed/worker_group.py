@@ -7,6 +7,7 @@ that a group which is told to stop ends by itself and frees its workers as after
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,7 +92,8 @@ def _trainer(run: TrialRun, reporter: QueueReporter) -> TorchTrainer:
             resources_per_worker={"CPU": run.context.threads},
         ),
         run_config=ray.train.RunConfig(
-            name=run.config.trial_id,
+            # Ray resumes a run of the same name from a snapshot of its own; ours is the truth.
+            name=f"{run.config.trial_id}-{uuid.uuid4().hex[:8]}",
             storage_path=str(run.context.folder.ray / "train"),
             failure_config=ray.train.FailureConfig(max_failures=experiment.search.max_failures),
         ),
@@ -115,6 +117,6 @@ def _forward(run: TrialRun, reporter: QueueReporter, thread: threading.Thread) -
             continue
         message = from_json(TrialMessage, plain)
         verdict = run.tell(message)
-        stopped = verdict is Verdict.STOP
+        stopped = verdict is not Verdict.CONTINUE
         reporter.verdicts.put((message.epoch, verdict.value))
     return stopped

@@ -39,6 +39,7 @@ from automl.records import (
 from automl.space.experiment import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.store.atomic import staged_folder, write_json, write_text
+from automl.store.room import is_disk_full, no_room
 from automl.training.checkpoint import load_checkpoint
 from automl.training.evaluation import normalise
 from automl.training.loop import fit
@@ -82,7 +83,10 @@ class _Network:
 
 
 def compress_candidate(job: CompressJob) -> CompressOutcome:
-    """Make the candidates of one job; a fault is told in the outcome, and costs only this job."""
+    """Make the candidates of one job; a fault is told in the outcome, and costs only this job.
+
+    Raises StudyError where the disk is full.
+    """
     folder = job.context.folder
     wanted = _candidate_ids(job)
     if all((folder.candidate(name) / _RECORD).exists() for name in wanted):
@@ -92,8 +96,9 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
             network = _trained(job) if job.student is None else _distilled(job)
             _write_candidates(job, network)
     except Exception as error:
+        if is_disk_full(error):
+            raise no_room(f"{folder.candidates}, or a scratch file") from error
         log = folder.trial(job.name) / "error.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
         write_text(log, traceback.format_exc())
         made = tuple(name for name in wanted if (folder.candidate(name) / _RECORD).exists())
         kept = f"; kept {', '.join(made)}" if made else ""

@@ -5,19 +5,29 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from automl.errors import StudyError
+from automl.jobs.applied import Sample, verify_applied
 from automl.jobs.context import JobContext, Reporter, torch_threads
 from automl.jobs.costs import measure_costs
+from automl.jobs.memory import (
+    TooLargeError,
+    micro_batches,
+    noting_memory,
+    read_note,
+    within_memory,
+)
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.models.build import normalisation_for
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, violations
 from automl.space.parameters import parameters_from
 from automl.store.atomic import write_text
-from automl.training.loop import fit
+from automl.store.room import is_disk_full, no_room
+from automl.training.loop import prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,11 @@ class TrialRun:
         """Report one message of this trial."""
         return self.reporter.report(self.config, message)
 
+    @property
+    def folder(self) -> Path:
+        """The trial's folder."""
+        return self.context.folder.trial(self.config.trial_id)
+
     def seconds(self) -> float:
         """Time since the attempt began."""
         return time.monotonic() - self.started
@@ -40,8 +55,19 @@ class TrialRun:
     def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
         """Report one epoch; called by the training loop."""
         return self.tell(
-            TrialMessage(kind="epoch", seconds=self.seconds(), epoch=epoch, metrics=metrics)
+            TrialMessage(
+                kind="epoch",
+                seconds=self.seconds(),
+                epoch=epoch,
+                metrics=metrics,
+                reason=self.note(),
+            )
         )
+
+    def note(self) -> str | None:
+        """How the trial trains otherwise than declared: in pieces, after it ran out of memory."""
+        note = read_note(self.folder)
+        return None if note is None else str(note)
 
     def end(self, status: TrialStatus, reason: str | None) -> None:
         """Report the end."""
@@ -58,17 +84,23 @@ class TrainTrial(Protocol):
 def run_trial(
     config: TrialConfig, context: JobContext, reporter: Reporter, *, train: TrainTrial | None = None
 ) -> None:
-    """Run one trial to its end; any fault becomes a FAILED end, told with its reason."""
+    """Run one trial to its end; any fault becomes a FAILED end, told with its reason.
+
+    A trial that does not fit into memory is INFEASIBLE. Raises StudyError for what is the study's
+    fault, such as a full disk: the trial has no end then, and goes on when the study does.
+    """
     run = TrialRun(config, context, reporter, time.monotonic())
     try:
         with torch_threads(context.threads):
             _gate_then_train(run, train_in_this_process if train is None else train)
     except StudyError:
-        raise  # the study's fault (a full disk, say), not this trial's
+        raise  # the study's fault, not this trial's
+    except TooLargeError as error:
+        run.end(TrialStatus.INFEASIBLE, str(error))
     except Exception as error:
-        folder = context.folder.trial(config.trial_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "error.txt", traceback.format_exc())
+        if is_disk_full(error):
+            raise no_room(f"{run.folder}, or a scratch file") from error
+        write_text(run.folder / "error.txt", traceback.format_exc())
         run.end(TrialStatus.FAILED, f"{type(error).__name__}: {error}")
 
 
@@ -80,23 +112,30 @@ def _gate_then_train(run: TrialRun, train: TrainTrial) -> None:
     if broken:
         texts = [f"{k} {constraints[k] + v:.4g} > {constraints[k]:g}" for k, v in broken.items()]
         run.end(TrialStatus.INFEASIBLE, ", ".join(texts))
-    elif not train(run):
-        run.end(TrialStatus.COMPLETED, None)
+    elif not within_memory(run.folder, lambda: train(run)):
+        run.end(TrialStatus.COMPLETED, run.note())
 
 
 def train_in_this_process(run: TrialRun) -> bool:
-    """Train here; in a group of processes, every process calls this. True if stopped early."""
+    """Train here; in a group of processes, every process calls this. True if stopped early.
+
+    Every process verifies that its own trial is what was sampled before it trains.
+    """
     params = parameters_from(run.config.params)
-    dataset = run.context.dataset()
-    experiment = run.context.experiment
-    model = build_network(params, dataset.info, seed=run.config.seed)
-    normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
-    fitted = fit(
-        model,
-        dataset,
-        fit_settings(params, experiment.train, normalisation=normalisation, seed=run.config.seed),
-        step_loss=supervised_loss(params, dataset.info),
-        reporter=run,
-        checkpoint_folder=run.context.folder.trial(run.config.trial_id) / "checkpoint",
-    )
-    return fitted.stopped
+    with noting_memory(run.folder, params.batch_size):
+        dataset = run.context.dataset()
+        train = run.context.experiment.train
+        sample = Sample(
+            params=params, seed=run.config.seed, precision=train.precision, info=dataset.info
+        )
+        normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
+        settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
+        with prepared(
+            build_network(params, dataset.info, seed=run.config.seed),
+            dataset,
+            replace(settings, micro_batches=micro_batches(run.folder)),
+            step_loss=supervised_loss(params, dataset.info),
+            checkpoint_folder=run.folder / "checkpoint",
+        ) as prepared_run:
+            verify_applied(sample, prepared_run)
+            return prepared_run.to_the_end(run).stopped

@@ -23,13 +23,17 @@ _PREFIXES = ("module.", "model.", "encoder.", "backbone.")
 
 
 def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
-    """Fill `encoder`, in place, from a `.safetensors` file or a `torch.save`d state dict.
+    """Fill `encoder`, in place, with `fitting_weights`; raises as that does, changing nothing."""
+    encoder.load_state_dict(fitting_weights(encoder, path), strict=False)
+
+
+def fitting_weights(encoder: nn.Module, path: Path) -> dict[str, Tensor]:
+    """What a `.safetensors` file or a `torch.save`d state dict holds of `encoder`, by its names.
 
     Tensors are matched by name (container prefixes aside, `.` and `_` being the same) where that
     fits at least 90 % of the encoder's tensors, else by position among tensors of equal shapes,
     which is right for a file that lists the same layers under other names. Raises UsageError
-    where there is no such file, TrialError where it cannot be read or fits less than 90 %; the
-    encoder is then unchanged.
+    where there is no such file, TrialError where it cannot be read or fits less than 90 %.
     """
     given = _read(path)
     own = _weights(encoder.state_dict())
@@ -42,7 +46,7 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
             f"pretrained: {path} fits {best} of {len(own)} tensors of the encoder, needed: "
             f"{MIN_SHARE:.0%}; without a match by name: {', '.join(unmatched)}, ..."
         )
-    encoder.load_state_dict(fits, strict=False)
+    return fits
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -36,6 +36,22 @@ DEFAULT_OBJECTIVES = (
     Objective(metric="latency_ms", direction="minimize"),
 )
 
+_GP_NEEDS_PLAIN_SPACE = Fault(
+    path=("search", "sampler"),
+    problem="given gp, which takes no space with conditions (when); allowed here: any other",
+)
+
+
+#: What of `search` may change between two runs of one study.
+_FREE_TO_CHANGE = (
+    "trials",
+    "time_budget",
+    "device_hours",
+    "stop_when",
+    "concurrent",
+    "max_failures",
+)
+
 
 class _Settings(BaseModel):
     """Frozen, without unknown keys, without silent conversions; field docs reach the schema."""
@@ -60,20 +76,36 @@ class DataSettings(_Settings):
     """Seed of the split, for folders that have none."""
 
 
+class StopWhen(_Settings):
+    """When a search has found enough, and tries no new configuration."""
+
+    front_unchanged_for: Count | None = None
+    """So many trials in a row have not changed the front; null: never."""
+
+
 class SearchSettings(_Settings):
-    """How many trials, proposed how, and how early they may be stopped."""
+    """How many trials, proposed how, and how early they may be paused."""
 
     trials: Count = 12
     """Configurations to try; the first is always the default of the space."""
-    sampler: Literal["tpe", "random", "nsga2", "qmc"] = "tpe"
-    """What proposes them: tpe learns from few trials, nsga2 needs about a hundred."""
+    sampler: Literal["auto", "tpe", "nsga2", "nsga3", "gp", "random", "qmc"] = "auto"
+    """What proposes them.
+
+    auto: tpe up to 1000 trials, nsga2 beyond, qmc where too few to learn from or enough to try all.
+    tpe learns from few trials; nsga2 and nsga3 (three objectives or more) need hundreds; gp learns
+    from the fewest, takes seconds a proposal and no space with conditions; random and qmc (spread
+    evenly) never learn.
+    """
     min_epochs: Count = 1
-    """Epochs before a trial may be stopped for the first time."""
+    """Epochs before trials are compared for the first time; then eta times as many, and so on."""
     eta: Annotated[int, Field(ge=2)] = 3
-    """At each rung about one trial in eta goes on."""
+    """At each comparison one trial in eta goes on; the others wait, and may be promoted later."""
     seed: int = Field(default=0, ge=0)
     """Seed of all proposals and trainings."""
     time_budget: Budget = None
+    device_hours: Positive | None = None
+    """Longest time to search, in hours of all devices that train together; null: no limit."""
+    stop_when: StopWhen = StopWhen()
     concurrent: Concurrency = "auto"
     max_failures: int = Field(default=1, ge=0)
     """How often a trial that lost its worker is started again."""
@@ -161,6 +193,8 @@ class ExportSettings(_Settings):
     """`best` is the fastest, and `smallest` the smallest, with this share of the best accuracy."""
     golden_samples: Count = 3
     """Images with their expected masks that a bundle carries to verify itself."""
+    finalist_seeds: int = Field(default=0, ge=0)
+    """Further seeds with which `best` and the default model are trained again, for an interval."""
 
 
 class Experiment(_Settings):
@@ -181,6 +215,8 @@ class Experiment(_Settings):
     @model_validator(mode="after")
     def _check_points(self) -> Self:
         faults = _point_faults(self.space, self.search.points)
+        if self.search.sampler == "gp" and self.space.is_conditional:
+            faults.append(_GP_NEEDS_PLAIN_SPACE)
         if faults:
             raise_faults(faults)
         return self
@@ -211,7 +247,7 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
-        for name in ("trials", "time_budget", "concurrent", "max_failures"):
+        for name in _FREE_TO_CHANGE:
             del plain["search"][name]
         return short_hash(plain)
 

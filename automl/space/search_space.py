@@ -72,6 +72,16 @@ class SearchSpace:
         )
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The parameters that have more than one value."""
+        return tuple(name for name, domain in self.domains.items() if domain.size != 1)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a searched parameter has a condition."""
+        return any(self.domains[name].when for name in self.searched)
+
+    @property
     def size(self) -> int | None:
         """How many different configurations there are; None where one may be continuous."""
         return self._count(self._order, {})

@@ -9,7 +9,7 @@ from automl.backend import JobFault
 from automl.errors import StudyError
 from automl.jobs.compress import CompressJob, CompressOutcome, compress_candidate
 from automl.ranking import pareto_front
-from automl.records import Candidate, Objective, TrialResult, from_json
+from automl.records import Candidate, Objective, TrialResult, TrialStatus, from_json
 from automl.stages.search import rankable
 from automl.stages.study import Study
 
@@ -23,7 +23,7 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
     study.narrator.say(f"compress: {_describe(jobs, study.experiment.compress.epochs)}")
     outcomes: dict[str, CompressOutcome] = {}
     for job, answer in study.backend.map_jobs(compress_candidate, jobs):
-        outcomes[job.name] = _outcome(answer)
+        outcomes[job.name] = outcome_of(answer)
         study.narrator.say(f"compress: {job.name}: {outcomes[job.name].summary}")
     candidates = [
         candidate for job in jobs for candidate in _load(study, outcomes[job.name].candidate_ids)
@@ -33,25 +33,35 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
     return candidates
 
 
-def _outcome(answer: CompressOutcome | JobFault) -> CompressOutcome:
+def outcome_of(answer: CompressOutcome | JobFault) -> CompressOutcome:
+    """A job's outcome, also where its process was lost."""
     if isinstance(answer, JobFault):
         return CompressOutcome(candidate_ids=(), summary=f"failed: {answer.reason}")
     return answer
 
 
 def compress_jobs(study: Study, results: Sequence[TrialResult]) -> list[CompressJob]:
-    """One job for each winner, each student of a winner, and the default model."""
+    """A job for each winner, undominated trial and student of a winner, and the default model."""
     winners = select_winners(study, results)
-    jobs = [CompressJob(context=study.context, config=w.config) for w in winners]
+    others = [t for t in _undominated(study, results) if t not in winners]
+    exported = [*winners, *others]
+    jobs = [CompressJob(context=study.context, config=trial.config) for trial in exported]
     jobs += [
         CompressJob(context=study.context, config=winner.config, student=index)
         for winner in winners
         for index in range(len(study.experiment.compress.students))
     ]
     default = next((r for r in rankable(results) if r.config.number == 0), None)
-    if default is not None and default not in winners:
+    if default is not None and default not in exported:
         jobs.insert(0, CompressJob(context=study.context, config=default.config))
     return jobs
+
+
+def _undominated(study: Study, results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The trials of full length that no other of these beats: the front must not miss one."""
+    trials = [t for t in rankable(results) if t.status is TrialStatus.COMPLETED]
+    rows = [_losses(trial, study.experiment.objectives) for trial in trials]
+    return [trials[index] for index in pareto_front(rows)]
 
 
 def select_winners(study: Study, results: Sequence[TrialResult]) -> list[TrialResult]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +13,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from automl.bundle.card import model_card
-from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
+from automl.bundle.manifest import (
+    FurtherSeeds,
+    InputContract,
+    Latency,
+    Manifest,
+    package_versions,
+)
 from automl.bundle.masks import default_colours
 from automl.bundle.verify import verify_bundle
 from automl.bundle.writing import write_bundle
 from automl.data.dataset import ArrowSplit
-from automl.records import IGNORE, SPLITS, Candidate
+from automl.records import IGNORE, SPLITS, Candidate, Split
+from automl.stages.finalists import SCORED_ON, Repeats
 from automl.stages.rank import Ranking
 from automl.stages.study import Study
 from automl.store.atomic import replace_folder, staged_path
@@ -26,7 +34,7 @@ BEST = "best"
 SMALLEST = "smallest"
 
 
-def export(study: Study, ranking: Ranking) -> dict[str, Path]:
+def export(study: Study, ranking: Ranking, repeats: Repeats) -> dict[str, Path]:
     """Write and verify the bundles; their folders by name, `best` and `smallest` first.
 
     Raises:
@@ -44,7 +52,7 @@ def export(study: Study, ranking: Ranking) -> dict[str, Path]:
     golden = golden_images(study.dataset.split("val"), study.experiment.export.golden_samples)
     bundles = {name: study.folder.bundle(name) for name in chosen}
     for name, candidate in chosen.items():
-        manifest = bundle_manifest(study, ranking, candidate)
+        manifest = bundle_manifest(study, ranking, repeats, candidate)
         fresh = staged_path(bundles[name])
         fresh.parent.mkdir(parents=True, exist_ok=True)
         write_bundle(
@@ -82,7 +90,9 @@ def _other_size(image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(larger)
 
 
-def bundle_manifest(study: Study, ranking: Ranking, candidate: Candidate) -> Manifest:
+def bundle_manifest(
+    study: Study, ranking: Ranking, repeats: Repeats, candidate: Candidate
+) -> Manifest:
     """All that the study knows of a candidate, as its bundle tells it."""
     info, search = study.dataset.info, study.experiment.search
     metrics = {
@@ -96,6 +106,7 @@ def bundle_manifest(study: Study, ranking: Ranking, candidate: Candidate) -> Man
         colours=default_colours(info.classes),
         input=InputContract(size=info.size, normalisation=candidate.normalisation),
         metrics={split: values for split, values in metrics.items() if values},
+        further_seeds=_further_seeds(repeats, candidate),
         latency=_latency(study, ranking, candidate),
         size_mb=_measured(candidate, "size_mb"),
         params_m=_measured(candidate, "params_m"),
@@ -109,6 +120,17 @@ def bundle_manifest(study: Study, ranking: Ranking, candidate: Candidate) -> Man
         packages=package_versions(),
         created=datetime.now(UTC),
     )
+
+
+def _further_seeds(repeats: Repeats, candidate: Candidate) -> dict[Split, FurtherSeeds]:
+    file = repeats.of(candidate.candidate_id)
+    if file is None:
+        return {}
+    metric = repeats.metric
+    return {
+        split: FurtherSeeds(metric=metric, **asdict(file.interval(metric, split)))
+        for split in SCORED_ON
+    }
 
 
 def _latency(study: Study, ranking: Ranking, candidate: Candidate) -> Latency:

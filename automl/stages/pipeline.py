@@ -1,4 +1,4 @@
-"""The whole job: search, compress, rank, export, report. Each stage can be run again."""
+"""The whole job: search, compress, rank, repeat, export, report. Each stage can be run again."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.jobs.environment import environment_here
 from automl.records import TrialResult
 from automl.stages.compress import compress
 from automl.stages.export import export
+from automl.stages.finalists import Repeats, repeat_finalists
 from automl.stages.rank import Ranking, rank
 from automl.stages.report import write_report
 from automl.stages.search import search
 from automl.stages.study import Study
 from automl.store.atomic import remove_abandoned
+from automl.store.environment import record_environment
 from automl.store.journal import Journal
 
 
@@ -23,6 +26,7 @@ class StudyReport:
 
     results: tuple[TrialResult, ...]
     ranking: Ranking
+    repeats: Repeats
     bundles: dict[str, Path]
 
 
@@ -35,9 +39,21 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
     """
     with Journal(study.folder.journal_file) as journal:
         remove_abandoned(study.folder.root)
+        _record_environment(study, journal)
         results = search(study, journal, clock=clock)
         candidates = compress(study, results)
         ranking = rank(study, candidates)
-        bundles = export(study, ranking)
-        write_report(study, results, ranking)
-    return StudyReport(results=tuple(results), ranking=ranking, bundles=bundles)
+        repeats = repeat_finalists(study, results, ranking)
+        bundles = export(study, ranking, repeats)
+        write_report(study, results, ranking, repeats)
+    return StudyReport(results=tuple(results), ranking=ranking, repeats=repeats, bundles=bundles)
+
+
+def _record_environment(study: Study, journal: Journal) -> None:
+    environment = environment_here(
+        study.experiment.train,
+        threads=study.backend.threads_per_job(),
+        runs_on=study.backend.describe(),
+    )
+    first_event = len(journal.read())
+    record_environment(study.folder.environment_file, environment, first_event=first_event)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from automl.ranking import choose_best, hypervolume, knee, pareto_front
 from automl.records import Candidate, violations
 from automl.stages.measure import scored, timed
@@ -23,7 +21,8 @@ class Ranking:
     """Measured candidates and what the ranking made of them.
 
     `hypervolume` is that of the front, between it and the point `reference` (in the order of the
-    objectives): accuracy 0, and the highest of each cost among those that keep the constraints.
+    objectives): accuracy 0, and for each cost its bound, or else twice that of the default model,
+    which does not move when another candidate is added.
     """
 
     candidates: tuple[Candidate, ...]
@@ -87,7 +86,10 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
         [_value(c, "latency_ms") for c in on_front],
         experiment.export.best_accuracy_share,
     )
-    reference = [0.0, *np.max(np.array(rows), axis=0)[1:].tolist()]
+    default = _default(candidates)
+    reference = _reference(
+        study, rows, next((c for c in eligible if c.candidate_id == default), None)
+    )
     return Ranking(
         candidates=tuple(candidates),
         standing=Standing(
@@ -95,11 +97,24 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
             knee=on_front[knee([rows[i] for i in front])].candidate_id,
             best=on_front[best].candidate_id,
             smallest=_smallest(study, eligible).candidate_id,
-            default=_default(candidates),
+            default=default,
         ),
         hypervolume=hypervolume([rows[i] for i in front], reference),
         reference=tuple(reference),
     )
+
+
+def _reference(
+    study: Study, rows: Sequence[Sequence[float]], default: Candidate | None
+) -> list[float]:
+    reference = [0.0]
+    for index, objective in enumerate(study.experiment.objectives[1:], start=1):
+        bound = study.experiment.constraints.get(objective.metric)
+        if bound is None and default is not None:
+            bound = 2 * _value(default, objective.metric)
+        # Without a default model there is nothing better than the worst of them all.
+        reference.append(max(row[index] for row in rows) if bound is None else bound)
+    return reference
 
 
 def _smallest(study: Study, eligible: Sequence[Candidate]) -> Candidate:

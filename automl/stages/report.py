@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from automl.records import Candidate, TrialResult
+from automl.stages.finalists import Repeats
 from automl.stages.pictures import FrontPoint, FrontText, draw_front
 from automl.stages.rank import Ranking
+from automl.stages.seeds import chance_line, seeds_section
 from automl.stages.study import Study
 from automl.store.atomic import write_text
 from automl.store.markdown import markdown_table
@@ -24,7 +26,9 @@ _KINDS = {
 _TITLES = {"miou": "mIoU", "dice": "Dice", "pixel_accuracy": "pixel accuracy"}
 
 
-def write_report(study: Study, results: Sequence[TrialResult], ranking: Ranking) -> None:
+def write_report(
+    study: Study, results: Sequence[TrialResult], ranking: Ranking, repeats: Repeats
+) -> None:
     """Write `front.png` and `report.md`."""
     counts = Counter(result.status.value for result in results)
     points = [_point(study, candidate, ranking.standing) for candidate in ranking.candidates]
@@ -39,7 +43,8 @@ def write_report(study: Study, results: Sequence[TrialResult], ranking: Ranking)
             not_drawn={k: v for k, v in counts.items() if k != "completed"},
         ),
     )
-    write_text(study.folder.report_file, "\n".join(_lines(study, results, ranking)) + "\n")
+    lines = _lines(study, results, ranking, repeats)
+    write_text(study.folder.report_file, "\n".join(lines) + "\n")
 
 
 def _point(study: Study, candidate: Candidate, standing: Standing) -> FrontPoint:
@@ -55,7 +60,9 @@ def _point(study: Study, candidate: Candidate, standing: Standing) -> FrontPoint
     )
 
 
-def _lines(study: Study, results: Sequence[TrialResult], ranking: Ranking) -> list[str]:
+def _lines(
+    study: Study, results: Sequence[TrialResult], ranking: Ranking, repeats: Repeats
+) -> list[str]:
     experiment = study.experiment
     counts = Counter(result.status.value for result in results)
     minutes = sum(result.seconds for result in results) / 60
@@ -71,7 +78,7 @@ def _lines(study: Study, results: Sequence[TrialResult], ranking: Ranking) -> li
         f"- front: {len(ranking.front)} of {len(ranking.candidates)} exported files",
         f"- hypervolume: {ranking.hypervolume:.4f}, between the front and "
         + _reference(study, ranking),
-        "- one seed a model: differences of a point of mIoU may be chance",
+        f"- {chance_line(repeats)}",
         f"- latency: {_protocol(study)}",
         f"- classes that `best` never finds on val: {_blind_spots(ranking)}",
         "- choices were made on val; test was scored once, for the finalists alone",
@@ -80,6 +87,7 @@ def _lines(study: Study, results: Sequence[TrialResult], ranking: Ranking) -> li
         "",
         *markdown_table(_candidate_rows(ranking)),
         "",
+        *seeds_section(repeats, ranking.standing),
         "## Trials",
         "",
         *markdown_table(_trial_rows(results)),

@@ -8,6 +8,7 @@ from automl.conductor.conductor import Conductor
 from automl.errors import StudyError
 from automl.jobs.costs import prepare_reference
 from automl.records import TrialResult, TrialStatus
+from automl.sampling.mirror import OptunaMirror
 from automl.stages.study import Study
 from automl.store.journal import Journal
 from automl.store.tables import write_trials
@@ -19,7 +20,14 @@ def search(study: Study, journal: Journal, *, clock: Callable[[], float]) -> lis
     Raises:
         StudyError: too many trials failed in a row, or none can be ranked.
     """
-    conductor = Conductor(study.experiment, journal, observer=study.narrator, clock=clock)
+    experiment, folder = study.experiment, study.folder
+    conductor = Conductor(
+        experiment,
+        journal,
+        observer=study.narrator,
+        clock=clock,
+        mirror=OptunaMirror(folder.optuna_file, experiment.objectives, experiment.space),
+    )
     try:
         prepare_reference(study.context)
         study.backend.run_trials(conductor, study.context)

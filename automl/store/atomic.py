@@ -1,8 +1,9 @@
 """Writes that a kill or a power loss never leaves half done.
 
 A file is written beside its destination under a hidden name, synced, renamed over the destination,
-and the folder is synced: a reader sees the old content or the new one. All functions raise OSError
-as the operating system gives it, and leave the destination as it was.
+and the folder is synced: a reader sees the old content or the new one. All functions raise
+StudyError where the disk has no room, otherwise OSError as the operating system gives it, and leave
+the destination as it was.
 
 What a killed writer leaves behind is a hidden sibling that ends in `STAGED_SUFFIX`; nothing reads
 it and it may be deleted once no writer runs.
@@ -19,6 +20,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from automl.store.room import needing_room
 
 #: How the names of unfinished files and folders end.
 STAGED_SUFFIX = ".automl-tmp"
@@ -50,30 +53,32 @@ def staged_file(path: Path) -> Iterator[Path]:
 
     For writers that want a path of their own (parquet, safetensors, ONNX, PNG).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = staged_path(path)
-    try:
-        yield staged
-        sync(staged)
-        staged.replace(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+    with needing_room(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = staged_path(path)
+        try:
+            yield staged
+            sync(staged)
+            staged.replace(path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it becomes `path` when the block ends, and goes on a raise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = staged_path(path)
-    staged.mkdir()
-    try:
-        yield staged
-        replace_folder(staged, path)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
+    with needing_room(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = staged_path(path)
+        try:
+            staged.mkdir()
+            yield staged
+            replace_folder(staged, path)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
 
 
 def replace_folder(staged: Path, final: Path) -> None:

@@ -2,10 +2,12 @@
 
 - `experiment.json`: what the user declared, with the study's key; it makes a folder a study
 - `dataset.json`: the dataset that the results belong to
+- `environment.json`: on what its trials were trained
 - `journal.jsonl`: every event of the search; `journal.lock`: its one writer
 - `trials/<id>/`: checkpoints and exports of one trial
 - `candidates/<id>/`: the artifact of one candidate
 - `costs/<architecture>.json`, `reference/`: latencies before training, and what they compare with
+- `finalists/seed<seed>/`: trials and candidates of finalists that were trained again
 - `bundles/<id>/`: what is shipped
 - `ray/`: what Ray writes, needed by nothing afterwards
 - `trials.parquet`, `candidates.parquet`, `report.md`, `front.png`
@@ -38,12 +40,15 @@ from automl.store.lock import WriterLock
 #: `experiment.json` last, so that what is left is still known as a study.
 OWNED = (
     "journal.jsonl",
+    "optuna.log",
     "report.md",
     "front.png",
     "candidates.parquet",
     "trials.parquet",
     "dataset.json",
+    "environment.json",
     "bundles",
+    "finalists",
     "candidates",
     "trials",
     "costs",
@@ -72,9 +77,19 @@ class StudyFolder:
         return self.root / "dataset.json"
 
     @property
+    def environment_file(self) -> Path:
+        """For `record_environment` and `read_environments`."""
+        return self.root / "environment.json"
+
+    @property
     def journal_file(self) -> Path:
         """For `Journal` and `read_journal`."""
         return self.root / "journal.jsonl"
+
+    @property
+    def optuna_file(self) -> Path:
+        """The search as Optuna and its dashboard read it; made from the journal."""
+        return self.root / "optuna.log"
 
     @property
     def lock_file(self) -> Path:
@@ -90,6 +105,11 @@ class StudyFolder:
     def candidates(self) -> Path:
         """The parent of the candidates' folders."""
         return self.root / "candidates"
+
+    @property
+    def finalists(self) -> Path:
+        """The parent of one folder a seed, each laid out as a study's."""
+        return self.root / "finalists"
 
     @property
     def costs(self) -> Path:

@@ -23,12 +23,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from automl.errors import StudyError
 from automl.records import (
     Candidate,
     Measurement,
     Scalar,
+    TrialConfig,
     TrialResult,
+    TrialStatus,
     canonical_json,
+    from_json,
     to_json,
 )
 from automl.store.atomic import staged_file
@@ -105,6 +109,41 @@ def write_candidates(
     """Write `candidates.parquet` whole or not at all, rows in the order given."""
     records = [_candidate_record(candidate, standing) for candidate in candidates]
     _write(folder.candidates_table, _CANDIDATE_FIELDS, records)
+
+
+def read_trials(folder: StudyFolder) -> dict[str, TrialResult]:
+    """The trials of `trials.parquet` by their `trial_id`; none without the file.
+
+    A parameter whose values had several types may come back as another type. The id of such a
+    result's configuration, a hash, differs from the one that it is listed by. Raises StudyError on
+    an unreadable file.
+    """
+    path = folder.trials_table
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        names = [str(name) for name in table.schema.names]
+        params = names[len(_TRIAL_FIELDS) : names.index(STANDARD_METRICS[0])]
+        return {row["trial_id"]: _trial_of(row, params) for row in table.to_pylist()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StudyError(f"{path}: not a readable table of trials: {error}") from error
+
+
+def _trial_of(row: Row, params: Sequence[str]) -> TrialResult:
+    known = {name.removeprefix("param."): row[name] for name in params if row[name] is not None}
+    return TrialResult(
+        config=TrialConfig(number=row["number"], seed=row["seed"], params=known),
+        status=TrialStatus(row["status"]),
+        epochs=row["epochs"],
+        measurements=tuple(
+            from_json(Measurement, each) for each in json.loads(row["measurements"])
+        ),
+        checkpoint=row["checkpoint"],
+        reason=row["reason"],
+        seconds=row["seconds"],
+    )
 
 
 def metric_column(measurement: Measurement) -> str:

@@ -58,8 +58,9 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint below `folder`; returns its own folder, which is then on disk.
 
-    The newest two are kept. Raises OSError as the operating system gives it, and ValueError for
-    `extra` that is not JSON; what was there before is then still whole.
+    The newest two are kept. Raises StudyError where the disk has no room, OSError for its other
+    refusals, and ValueError for `extra` that is not JSON; what was there before is then still
+    whole.
     """
     final = folder / f"epoch-{checkpoint.epoch:05d}"
     with staged_folder(final) as staged:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from automl.data.batching import BatchSettings, epoch_batches, num_batches
+from automl.data.batching import BatchSettings, EpochPlan, num_batches
 from automl.data.dataset import Dataset
 from automl.errors import TrialError
 from automl.measurement.quality import SegmentationScores
@@ -84,19 +85,40 @@ def fit(
     writes checkpoints. Metrics are `train_loss`, `val_loss` (cross entropy in nats a pixel),
     `miou`, `dice`, `pixel_accuracy` and `iou.<class>` of the classes that occur.
 
-    Raises TrialError for a loss that is not finite and for a checkpoint of another run,
+    Raises TrialError for a loss or gradient that is not finite and for a checkpoint of another run,
     UsageError for a device, precision or optimizer that is not there, ValueError for a train
     split without samples.
+    """
+    with prepared(
+        model, dataset, settings, step_loss=step_loss, checkpoint_folder=checkpoint_folder
+    ) as run:
+        return run.to_the_end(reporter)
+
+
+@contextmanager
+def prepared(
+    model: nn.Module,
+    dataset: Dataset,
+    settings: FitSettings,
+    *,
+    step_loss: StepLoss,
+    checkpoint_folder: Path | None = None,
+) -> Iterator[Run]:
+    """What `fit` has built before its first step, to be looked at and then run to the end.
+
+    Raises as `fit` does. At the end of the block the model is where it was.
     """
     device = compute_device(settings.device)
     step_module = TrainingStep(model, step_loss)
     with as_current(device), on_device(step_module, device), own_randomness(device):
-        run = _Run(step_module, dataset, settings, device, checkpoint_folder)
-        return run.to_the_end(reporter)
+        yield Run(step_module, dataset, settings, device, checkpoint_folder)
 
 
-class _Run:
-    """One call of `fit`."""
+class Run:
+    """One run, or the rest of one: all that trains, built and where it goes on from.
+
+    `stepper` holds the model, the loss and the optimizer.
+    """
 
     def __init__(
         self,
@@ -107,12 +129,12 @@ class _Run:
         checkpoint_folder: Path | None,
     ) -> None:
         self._started = time.perf_counter()
-        self._module = step_module
+        self.module = step_module
         self._dataset = dataset
         self._settings = settings
         self._batches = _training_batches(settings)
         precision = resolve_precision(settings.precision, device)
-        self._stepper = Stepper(
+        self.stepper = Stepper(
             step_module=step_module,
             optimizer=build_optimizer(
                 step_module, settings.optimizer, settings.learning_rate, settings.weight_decay
@@ -122,15 +144,33 @@ class _Run:
             settings=settings,
             device=device,
             steps_per_epoch=_steps_per_epoch(dataset, settings, self._batches),
+            pieces=_pieces(dataset, settings),
         )
         self._checkpoints = RunCheckpoints(
-            checkpoint_folder, step_module, self._stepper, dataset.info.fingerprint
+            checkpoint_folder, step_module, self.stepper, dataset.info.fingerprint
         )
         self._progress = self._checkpoints.resume()
         self._seconds_before = self._progress.total_seconds
-        self._stepper.step_module = _wrapped(step_module)
+        self.stepper.step_module = _wrapped(step_module)
+        self._plan = self._plan_of_next_epoch()
+
+    @property
+    def epochs_done(self) -> int:
+        """The finished epochs: those of the checkpoint that the run goes on from, at first."""
+        return self._progress.epoch
+
+    @property
+    def plan(self) -> EpochPlan:
+        """The batches of the next epoch, as they will be walked through."""
+        if self._plan.epoch != self._progress.epoch:
+            self._plan = self._plan_of_next_epoch()
+        return self._plan
+
+    def _plan_of_next_epoch(self) -> EpochPlan:
+        return EpochPlan(self._dataset.split("train"), self._batches, self._progress.epoch)
 
     def to_the_end(self, reporter: EpochReporter) -> FitResult:
+        """Train until the last epoch is done or the reporter says stop."""
         stopped = self._progress.epoch > 0 and self._told_to_stop(reporter)
         while not stopped and self._progress.epoch < self._settings.epochs:
             self._train()
@@ -155,10 +195,8 @@ class _Run:
         progress = self._progress
         # Seeding each epoch by its number makes a continued run draw what it would have drawn.
         torch.manual_seed(_epoch_seed(self._settings.seed, progress.epoch))
-        split = self._dataset.split("train")
-        batches = epoch_batches(split, self._batches, epoch=progress.epoch)
-        loss, seconds = self._stepper.run_epoch(batches, progress.epoch)
-        share_buffers(self._module)
+        loss, seconds = self.stepper.run_epoch(self.plan.batches(), progress.epoch)
+        share_buffers(self.module)
         progress.epoch += 1
         progress.losses.append(loss)
         progress.step_seconds += seconds.step
@@ -167,17 +205,17 @@ class _Run:
     def _evaluate(self) -> None:
         started = time.perf_counter()
         evaluation = evaluate(
-            self._module.model,
+            self.module.model,
             self._dataset.split("val"),
             num_classes=len(self._dataset.info.classes),
-            settings=self._settings.for_evaluation(),
+            settings=self._settings.for_evaluation(world_size=world_size()),
         )
         progress = self._progress
         if not np.isfinite(evaluation.cross_entropy):
-            last = self._stepper.steps_per_epoch * progress.epoch - 1
+            last = self.stepper.steps_per_epoch * progress.epoch - 1
             raise TrialError(
                 f"the loss on val is {evaluation.cross_entropy} after step {last + 1} "
-                f"(epoch {progress.epoch}), learning rate {self._stepper.learning_rate(last):.3g}; "
+                f"(epoch {progress.epoch}), learning rate {self.stepper.learning_rate(last):.3g}; "
                 "it must be finite: try a lower learning rate"
             )
         progress.confusion_kk = evaluation.confusion_kk.tolist()
@@ -213,7 +251,7 @@ class _Run:
         verdict = from_first_rank(verdict)
         if verdict is None:
             raise TrialError(f"the report of epoch {self._progress.epoch} failed on rank 0")
-        return verdict is Verdict.STOP
+        return verdict is not Verdict.CONTINUE
 
     def _seconds_so_far(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
@@ -237,6 +275,13 @@ def _steps_per_epoch(dataset: Dataset, settings: FitSettings, batches: BatchSett
     if count == 0:
         raise ValueError("the train split has no samples")
     return -(-count // settings.accumulate)
+
+
+def _pieces(dataset: Dataset, settings: FitSettings) -> int:
+    """The pieces of each batch: of every batch as many on all ranks, none of them empty."""
+    ranks = world_size()
+    images = max(ranks, min(settings.batch_size, len(dataset.split("train"))))
+    return min(settings.micro_batches, images // ranks)
 
 
 def _wrapped(step_module: TrainingStep) -> nn.Module:

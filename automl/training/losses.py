@@ -94,6 +94,13 @@ class CombinedLoss(nn.Module):
             parts.append((1 - self.alpha) * _focal(pixels, self.gamma, self.class_weights))
         return torch.stack(parts).sum()
 
+    def weight(self, target_nhw: Tensor) -> Tensor:
+        """The sum of the pixels' weights, a scalar: what the focal part divides by."""
+        labelled_nhw = target_nhw != IGNORE
+        if self.class_weights is None:
+            return labelled_nhw.sum().float()
+        return (self.class_weights[torch.where(labelled_nhw, target_nhw, 0)] * labelled_nhw).sum()
+
 
 class _LabelledPixels:
     """What both losses read: log-probabilities, and where and what the labels are."""

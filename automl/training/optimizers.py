@@ -10,7 +10,9 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from automl.errors import UsageError
 
-_FUSED_DEVICES = frozenset({"cpu", "cuda"})
+#: Where one kernel does the step. On CUDA, steps of fp16 may be skipped, and the fused SGD of
+#: PyTorch then puts the overflow into its momentum, or reads a momentum that was never written.
+_FUSED_DEVICES = {"adamw": frozenset({"cpu", "cuda"}), "sgd": frozenset({"cpu"})}
 
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "adamw": AdamW,
@@ -35,8 +37,9 @@ def build_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float)
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     filled = [group for group in groups if group["params"]]
-    return OPTIMIZERS[name](filled, lr=lr, fused=_can_fuse(trained))
+    return OPTIMIZERS[name](filled, lr=lr, fused=_can_fuse(name, trained))
 
 
-def _can_fuse(parameters: Sequence[Tensor]) -> bool:
-    return all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in parameters)
+def _can_fuse(name: str, parameters: Sequence[Tensor]) -> bool:
+    devices = _FUSED_DEVICES[name]
+    return all(p.device.type in devices and p.is_floating_point() for p in parameters)

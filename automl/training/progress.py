@@ -24,8 +24,9 @@ from automl.training.evaluation import Evaluation
 from automl.training.ranks import from_first_rank, global_rank, world_size
 from automl.training.steps import StepLoss, Stepper, TrainingStep
 
-#: Settings that may differ between a run and its continuation: they do not steer the training.
-_FREE_TO_CHANGE = ("device", "loader_workers")
+#: Settings that may differ between a run and its continuation: they do not steer the training
+#: (`micro_batches` does, a little, where the alternative is no training at all).
+_FREE_TO_CHANGE = ("device", "loader_workers", "micro_batches")
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class RunCheckpoints:
         self._dataset_fingerprint = dataset_fingerprint
 
     def save(self, progress: Progress) -> None:
-        """Put model, optimizer and progress on disk; raises OSError as the system gives it."""
+        """Put model, optimizer and progress on disk; raises StudyError for a full disk."""
         if self._folder is None or global_rank() != 0:
             return
         checkpoint = Checkpoint(

@@ -20,10 +20,12 @@ class FitSettings:
     """How to train; the defaults are those of an experiment.
 
     `batch_size` counts the samples of one forward pass over all ranks together, and `accumulate`
-    such batches make one optimizer step. `warmup_epochs` may be a fraction and
-    is cut to half of the run. `clip_norm` bounds the
-    L2 norm of all gradients together, None leaves them. `seed` fixes the order of samples, their
-    augmentation and dropout. Raises ValueError for a value outside its limits.
+    such batches make one optimizer step. `micro_batches` is the number of pieces that each batch
+    is worked through in, to save memory: the steps, the order of the samples and the schedule stay
+    those of the whole batch (`training/pieces.py` says what differs). `warmup_epochs` may be a
+    fraction and is cut to half of the run. `clip_norm` bounds the L2 norm of all gradients
+    together, None leaves them. `seed` fixes the order of samples, their augmentation and dropout.
+    Raises ValueError for a value outside its limits.
     """
 
     epochs: int
@@ -41,6 +43,7 @@ class FitSettings:
     augmentation: str = "light"
     cutmix: float = 0.0
     loader_workers: int = 0
+    micro_batches: int = 1
 
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, _AT_LEAST_ONE)
@@ -50,14 +53,15 @@ class FitSettings:
         _check("weight_decay", self.weight_decay, _NOT_NEGATIVE)
         _check("warmup_epochs", self.warmup_epochs, _NOT_NEGATIVE)
         _check("loader_workers", self.loader_workers, _NOT_NEGATIVE)
+        _check("micro_batches", self.micro_batches, _AT_LEAST_ONE)
         if self.clip_norm is not None:
             _check("clip_norm", self.clip_norm, _POSITIVE)
 
-    def for_evaluation(self) -> EvaluationSettings:
-        """The part that evaluating shares with training."""
+    def for_evaluation(self, *, world_size: int) -> EvaluationSettings:
+        """The part that evaluating shares with training; its batches are as small as the pieces."""
         return EvaluationSettings(
             normalisation=self.normalisation,
-            batch_size=self.batch_size,
+            batch_size=max(world_size, self.batch_size // self.micro_batches),
             precision=self.precision,
             device=self.device,
             loader_workers=self.loader_workers,

@@ -23,12 +23,17 @@ from torch.optim import Optimizer
 from automl.data.batching import Batch
 from automl.errors import TrialError
 from automl.training.evaluation import normalise
+from automl.training.pieces import shares_of, split_batch
 from automl.training.precision import Precision
 from automl.training.ranks import sum_over_ranks, world_size
 from automl.training.schedules import lr_factor
 from automl.training.settings import FitSettings
 
 T = TypeVar("T")
+
+#: Below it, an fp16 loss cannot be scaled so that its gradients are finite: 32 halvings of the
+#: scaler's 2^16.
+SMALLEST_SCALE = 2.0**-16
 
 #: How many steps may pass before a device's losses are read: each reading waits for the device.
 LOSSES_READ_EVERY = 32
@@ -81,7 +86,11 @@ class EpochSeconds:
 
 @dataclass(slots=True, kw_only=True)
 class Stepper:
-    """All that an optimizer step touches. `steps_per_epoch` counts optimizer steps."""
+    """All that an optimizer step touches.
+
+    `steps_per_epoch` counts optimizer steps, `pieces` those of each batch: no more than the images
+    that the rank with the fewest has of it.
+    """
 
     step_module: nn.Module
     optimizer: Optimizer
@@ -90,11 +99,13 @@ class Stepper:
     settings: FitSettings
     device: torch.device
     steps_per_epoch: int
+    pieces: int = 1
 
     def run_epoch(self, batches: Iterable[Batch], epoch: int) -> tuple[float, EpochSeconds]:
         """Train epoch `epoch`, counted from 0; returns its mean loss over steps, and times.
 
-        Raises TrialError, on every rank, for a loss that is not finite.
+        Raises TrialError, on every rank, for a loss or a gradient that is not finite. In fp16 the
+        scaler skips steps whose gradients overflow; that is a fault only once no scale is left.
         """
         started = time.perf_counter()
         step_seconds = 0.0
@@ -103,8 +114,8 @@ class Stepper:
         for index, group in enumerate(_groups(batches, self.settings.accumulate)):
             step_started = time.perf_counter()
             step = epoch * self.steps_per_epoch + index
-            self._set_learning_rate(step)
-            ledger.add(step, self._optimize(group))
+            self.set_learning_rate(step)
+            ledger.add(step, *self._optimize(group))
             step_seconds += time.perf_counter() - step_started
         step_started = time.perf_counter()
         mean_loss = ledger.mean()
@@ -114,31 +125,57 @@ class Stepper:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at an optimizer step, counted from 0 over the whole run."""
-        total = self.settings.epochs * self.steps_per_epoch
-        # A warm-up never takes more than half of a run.
-        warmup = min(round(self.settings.warmup_epochs * self.steps_per_epoch), total // 2)
-        return self.settings.learning_rate * lr_factor(step, total, warmup)
+        return self.settings.learning_rate * lr_factor(step, self._total_steps, self.peak_step)
 
-    def _set_learning_rate(self, step: int) -> None:
+    @property
+    def peak_step(self) -> int:
+        """The step after the warm-up, which never takes more than half of a run."""
+        warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
+        return min(warmup, self._total_steps // 2)
+
+    @property
+    def _total_steps(self) -> int:
+        return self.settings.epochs * self.steps_per_epoch
+
+    def set_learning_rate(self, step: int) -> None:
+        """Have the optimizer learn as fast as the schedule says for a step."""
         learning_rate = self.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
 
-    def _optimize(self, group: list[Batch]) -> Tensor:
-        """One optimizer step on the mean loss of a group of batches; returns that mean."""
+    def _optimize(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
+        """One optimizer step on the mean loss of a group; that mean, and the gradient's norm.
+
+        The norm is 0 where nobody needs it: without clipping, and in fp16, where it is the
+        scaler's to judge.
+        """
         mean_loss = torch.zeros((), device=self.device)
-        for position, batch in enumerate(group, start=1):
-            with self._reducing_gradients_only(last=position == len(group)):
-                loss = self._forward(batch) / len(group)
+        norm = torch.zeros((), device=self.device)
+        pieces = [piece for batch in group for piece in self._weighed_pieces(batch)]
+        for position, (piece, share) in enumerate(pieces, start=1):
+            with self._reducing_gradients_only(last=position == len(pieces)):
+                loss = self._forward(piece) * share / len(group)
                 torch.autograd.backward(self.scaler.scale(loss))
             mean_loss += loss.detach()
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm)
+            found = clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm)
+            norm = norm if self.scaler.is_enabled() else found
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return mean_loss
+        return mean_loss, norm
+
+    def _weighed_pieces(self, batch: Batch) -> list[tuple[Batch, Tensor | float]]:
+        pieces = split_batch(batch, self.pieces)
+        return list(zip(pieces, shares_of(self._pixel_loss(), pieces, self.device), strict=True))
+
+    def _pixel_loss(self) -> object:
+        """What may know how its pixels weigh."""
+        wrapped = self.step_module
+        module = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
+        loss: object = module.step_loss
+        return loss.loss if isinstance(loss, SupervisedLoss) else loss
 
     def _forward(self, batch: Batch) -> Tensor:
         images_nhwc = batch.images_nhwc.to(self.device, non_blocking=True)
@@ -157,7 +194,7 @@ class Stepper:
 
 
 class _LossLedger:
-    """The losses of an epoch, read from the device only now and then."""
+    """The losses and gradients of an epoch, read from the device only now and then."""
 
     def __init__(self, stepper: Stepper) -> None:
         self._stepper = stepper
@@ -166,8 +203,8 @@ class _LossLedger:
         self._unread: list[tuple[int, Tensor]] = []
         self._read: list[float] = []
 
-    def add(self, step: int, loss: Tensor) -> None:
-        self._unread.append((step, loss))
+    def add(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
+        self._unread.append((step, torch.stack([loss, gradient_norm])))
         if len(self._unread) >= self._read_every:
             self._read_all()
 
@@ -178,19 +215,25 @@ class _LossLedger:
     def _read_all(self) -> None:
         if not self._unread:
             return
-        losses = torch.stack([loss for _, loss in self._unread])
-        values = (sum_over_ranks(losses) / world_size()).tolist()
-        for (step, _), value in zip(self._unread, values, strict=True):
-            if not math.isfinite(value):
-                raise TrialError(self._diagnosis(step, value))
-        self._read.extend(values)
+        pairs = torch.stack([pair for _, pair in self._unread])
+        values = (sum_over_ranks(pairs) / world_size()).tolist()
+        for (step, _), (loss, gradient_norm) in zip(self._unread, values, strict=True):
+            if not math.isfinite(loss):
+                raise TrialError(self._diagnosis(step, f"the loss is {loss}"))
+            if not math.isfinite(gradient_norm):
+                raise TrialError(self._diagnosis(step, f"the gradient's norm is {gradient_norm}"))
+        scaler = self._stepper.scaler
+        if scaler.is_enabled() and scaler.get_scale() < SMALLEST_SCALE:
+            step, _ = self._unread[-1]
+            raise TrialError(self._diagnosis(step, "no scale of the loss is left for the gradient"))
+        self._read.extend(loss for loss, _ in values)
         self._unread.clear()
 
-    def _diagnosis(self, step: int, value: float) -> str:
+    def _diagnosis(self, step: int, finding: str) -> str:
         stepper = self._stepper
         total = stepper.settings.epochs * stepper.steps_per_epoch
         return (
-            f"the loss is {value} at step {step + 1} of {total} "
+            f"{finding} at step {step + 1} of {total} "
             f"(epoch {step // stepper.steps_per_epoch + 1}), learning rate "
             f"{stepper.learning_rate(step):.3g} of a peak of "
             f"{stepper.settings.learning_rate:.3g}, precision {stepper.precision.name}; "

@@ -12,7 +12,7 @@ from automl.jobs.context import JobContext
 from automl.jobs.costs import prepare_reference
 from automl.records import TrialResult, TrialStatus
 from automl.space.experiment import Experiment
-from automl.store.journal import Journal
+from automl.store.journal import Journal, read_journal
 from automl.store.layout import StudyFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -44,6 +44,9 @@ class Silent:
     """An observer that says nothing."""
 
     def on_message(self, config, message, verdict):
+        pass
+
+    def on_promoted(self, config, epoch):
         pass
 
     def on_snapshot(self, snapshot):
@@ -111,6 +114,36 @@ def test_trials_end_as_they_deserve_and_none_ends_the_search(make_backend, tmp_p
     checkpoint = tmp_path / default.checkpoint
     assert (checkpoint / "epoch-00002" / "model.safetensors").exists()
     assert last.measurements[0].value == last.value(last.measurements[0].metric)
+
+
+PROMOTING = {
+    **EXPERIMENT,
+    "space": {**EXPERIMENT["space"], "encoder": "mobilenetv3_small_050", "pretrained": False},
+    "search": {"trials": 5, "sampler": "random", "eta": 2, "concurrent": 1},
+    "train": {"epochs": 3, "device": "cpu"},
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_a_paused_trial_trains_no_further_until_it_is_promoted(make_backend, tmp_path, cache):
+    """One worker, four trials beside the default: two go on from epoch 1, one from epoch 2."""
+    experiment = Experiment.from_json(PROMOTING)
+    results = run(make_backend(experiment), experiment, tmp_path, cache)
+    epochs = [result.epochs for result in results]
+    assert epochs[0] == 3
+    assert sorted(epochs[1:]) == [1, 1, 2, 3]
+    for result in results:
+        kept = sorted((tmp_path / str(result.checkpoint)).glob("epoch-*"))
+        assert kept[-1].name == f"epoch-{result.epochs:05d}", "nothing was trained beyond the pause"
+    events = read_journal(StudyFolder(tmp_path).journal_file)
+    verdicts = [e["verdict"] for e in events if e["kind"] == "message"]
+    assert verdicts.count("pause") >= 2
+    trained = [
+        (e["trial_id"], e["message"]["epoch"])
+        for e in events
+        if e["kind"] == "message" and e["message"]["kind"] == "epoch"
+    ]
+    assert len(trained) == len(set(trained)) == sum(epochs), "no epoch was trained twice"
 
 
 def double(item: int) -> int:

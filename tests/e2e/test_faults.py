@@ -16,10 +16,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.ray
-def test_a_trial_whose_process_is_killed_is_started_again(environment, tiny_space, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_trial_whose_process_is_killed_is_started_again(
+    environment, tiny_space, tmp_path, workers
+):
     out = tmp_path / "study"
     program = "from automl.cli.main import main; main()"
     words = ["search", "--space", str(tiny_space), "--out", str(out), "--trials", "2"]
+    words += ["--workers-per-trial", str(workers)]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words],
         env=environment,
@@ -29,7 +33,11 @@ def test_a_trial_whose_process_is_killed_is_started_again(environment, tiny_spac
         text=True,
     )
     deadline = time.monotonic() + 180
-    while not any(e["kind"] == "message" for e in read_journal(out / "journal.jsonl")):
+    awaited = "costs" if workers == 1 else "epoch"
+    while not any(
+        event["kind"] == "message" and event["message"]["kind"] == awaited
+        for event in read_journal(out / "journal.jsonl")
+    ):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -23,10 +23,12 @@ from automl.records import (
     TrialStatus,
 )
 from automl.space.experiment import Experiment
+from automl.stages.finalists import Repeated, Repeats
 from automl.stages.pipeline import StudyReport
 from automl.stages.rank import Ranking
 from automl.store.tables import Standing
 
+NONE = Repeats(metric="miou")
 NORMALISATION = Normalisation(mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
 
 
@@ -45,7 +47,7 @@ def candidate(name, miou, latency_ms, test=None):
     )
 
 
-def report_of(*, front, default, smallest=None):
+def report_of(*, front, default, smallest=None, repeats=NONE):
     candidates = (
         candidate("trial0-fp32", 0.50, 10.0, test=0.49),
         candidate("trial1-int8", 0.55, 4.0, test=0.54),
@@ -70,6 +72,7 @@ def report_of(*, front, default, smallest=None):
             hypervolume=1.23456,
             reference=(0.0, 10.0),
         ),
+        repeats=repeats,
         bundles={"best": Path("out/bundles/best"), "trial1-int8": Path("out/bundles/trial1-int8")},
     )
 
@@ -199,3 +202,32 @@ def test_a_schedule_that_is_not_what_it_seems_is_noted(sections, notes):
     experiment = Experiment.from_json({"space": {"alpha": 0.5}, **sections})
     lines = describe_experiment(experiment)
     assert [line for line in lines if line.startswith("note")] == notes
+
+
+def test_a_study_ends_with_what_further_seeds_gave():
+    best, default = candidate("trial1-int8", 0.55, 4.0), candidate("trial0-fp32", 0.50, 10.0)
+    repeats = Repeats(
+        metric="miou",
+        wanted=2,
+        files=(
+            Repeated(candidate=best, again={7: candidate("a", 0.6, 1.0, 0.5)}),
+            Repeated(candidate=default, again={7: candidate("b", 0.4, 1.0, 0.35)}),
+        ),
+    )
+    printed = shown(report_of(front=["trial1-int8"], default="trial0-fp32", repeats=repeats))
+    assert "further seeds, mean of 1: best miou 0.6000 on val, 0.5000 on test" in printed
+    assert "  best - default +0.2000 on val, +0.1500 on test" in printed
+    none = shown(report_of(front=["trial1-int8"], default="trial0-fp32"))
+    assert "further seeds" not in none
+
+
+def test_further_seeds_that_all_failed_are_told():
+    repeats = Repeats(metric="miou", wanted=2)
+    printed = shown(report_of(front=["trial1-int8"], default="trial0-fp32", repeats=repeats))
+    assert "further seeds: none of the best model succeeded" in printed
+
+
+def test_a_plan_tells_of_further_seeds():
+    plain = {"space": {"alpha": 0.5}, "export": {"finalist_seeds": 3}}
+    lines = describe_plan(Experiment.from_json(plain), "cpu: this process", Path("out"))
+    assert any("best and default again with 3 further seed(s)" in line for line in lines)

@@ -42,11 +42,13 @@ def snapshot(**changes):
     values = {
         "planned": 12,
         "running": 2,
+        "paused": 2,
         "completed": 3,
-        "stopped": 2,
         "infeasible": 1,
         "failed": 0,
         "epochs": 20,
+        "planned_epochs": 90,
+        "device_hours": 0.05,
         "front_size": 2,
         "elapsed_s": 130.0,
         "time_left_s": 4000.0,
@@ -83,7 +85,7 @@ def test_times_are_told_as_people_say_them(seconds, text):
             "trial   3  starts: resnet18, fpn, 64: params_m 11.2  latency_ms 12.5",
         ),
         (EPOCH, Verdict.CONTINUE, "trial   3  epoch   4  miou 0.5124"),
-        (EPOCH, Verdict.STOP, "trial   3  epoch   4  miou 0.5124  stopped here"),
+        (EPOCH, Verdict.PAUSE, "trial   3  epoch   4  miou 0.5124  waits here"),
         (ending(TrialStatus.COMPLETED), Verdict.CONTINUE, "trial   3  completed"),
         (
             ending(TrialStatus.FAILED, "TrialError: [x] is nan"),
@@ -98,7 +100,9 @@ def test_each_event_is_one_line(message, verdict, text):
 
 def test_the_state_is_told_in_two_lines():
     counts, rest = snapshot_text(snapshot(), OBJECTIVES).splitlines()
-    assert counts == "2 running, 4 waiting, 3 completed, 2 stopped, 1 infeasible, 0 failed"
+    assert counts == (
+        "2 running, 4 waiting, 2 paused, 3 completed, 1 infeasible, 0 failed; 20 of 90 epochs"
+    )
     assert rest == (
         "best so far: trial 3 (miou 0.5124, latency_ms 12.5), front: 2, elapsed 2 min, "
         "about 67 min left"
@@ -158,7 +162,6 @@ def test_a_terminal_gets_a_panel_with_the_latest_events_and_the_state(terminal):
     [
         (ending(TrialStatus.COMPLETED), Verdict.CONTINUE, "trial   3  completed"),
         (ending(TrialStatus.FAILED, "[x]"), Verdict.CONTINUE, "trial   3  failed: [x]"),
-        (EPOCH, Verdict.STOP, "miou 0.5124  stopped here"),
     ],
 )
 def test_how_trials_end_stays_above_the_panel(terminal, message, verdict, text):

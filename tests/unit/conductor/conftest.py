@@ -61,10 +61,14 @@ class Watcher:
 
     def __init__(self):
         self.messages = []
+        self.promoted = []
         self.snapshots = []
 
     def on_message(self, config, message, verdict):
         self.messages.append((config.number, message, verdict))
+
+    def on_promoted(self, config, epoch):
+        self.promoted.append((config.number, epoch))
 
     def on_snapshot(self, snapshot):
         self.snapshots.append(snapshot)
@@ -117,23 +121,23 @@ class World:
             ending = message("end", 2.0, status=TrialStatus.INFEASIBLE, reason="too large")
         elif params.alpha > 0.9:
             ending = message("end", 2.0, status=TrialStatus.FAILED, reason="diverged")
-        elif self._is_stopped(conductor, config, params):
+        elif self._is_paused(conductor, config, params):
             return
         else:
             ending = message("end", 30.0, status=TrialStatus.COMPLETED)
         conductor.handle(config.trial_id, ending)
 
-    def _is_stopped(self, conductor, config, params):
+    def _is_paused(self, conductor, config, params):
         """Train from the checkpoint on; like `fit`, tell the epoch that it starts from again."""
         name = config.trial_id
         epoch = self.checkpoints.get(name, 0)
-        if epoch and self._verdict(conductor, name, params) is Verdict.STOP:
+        if epoch and self._verdict(conductor, name, params) is not Verdict.CONTINUE:
             return True
         while epoch < self.experiment.train.epochs:
             epoch += 1
             self.trained.append((name, epoch))
             self.checkpoints[name] = epoch
-            if self._verdict(conductor, name, params) is Verdict.STOP:
+            if self._verdict(conductor, name, params) is not Verdict.CONTINUE:
                 return True
         return False
 

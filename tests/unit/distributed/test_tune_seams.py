@@ -17,8 +17,8 @@ COSTS = TrialMessage(kind="costs", seconds=1.0)
 class StandIn:
     """A conductor that answers as it is told, or fails."""
 
-    def __init__(self, *, verdict=Verdict.CONTINUE, fault=None, trials=1):
-        self.verdict, self.fault, self.trials = verdict, fault, trials
+    def __init__(self, *, verdict=Verdict.CONTINUE, fault=None, trials=1, is_over=True):
+        self.verdict, self.fault, self.trials, self.is_over = verdict, fault, trials, is_over
         self.handled = []
 
     def next_trial(self):
@@ -55,6 +55,31 @@ def test_the_searcher_hands_out_what_the_conductor_proposes(seams):
     assert searcher.suggest("b") == "FINISHED"
 
 
+def test_the_searcher_waits_while_a_running_trial_may_let_another_go_on(seams):
+    searcher = seams.ConductorSearcher(seams.Door(StandIn(trials=0, is_over=False)))
+    assert searcher.suggest("a") is None
+
+
+def test_the_death_of_a_process_that_a_trial_has_left_ends_nothing(seams):
+    conductor = StandIn(trials=2)
+    searcher = seams.ConductorSearcher(seams.Door(conductor))
+    searcher.suggest("paused")
+    searcher.suggest("promoted")
+    searcher.on_trial_complete("paused", error=True)
+    assert conductor.handled == []
+    searcher.on_trial_complete("promoted", error=True)
+    assert len(conductor.handled) == 1
+
+
+def test_a_fault_of_the_study_in_a_trials_process_ends_the_search(seams):
+    door = seams.Door(StandIn())
+    scheduler = seams.ConductorScheduler(door, trials_end_by_themselves=False)
+    result = {seams.FAULT_KEY: "the disk is full"}
+    assert scheduler.on_trial_result(None, SimpleNamespace(config={}), result) == "STOP"
+    assert str(door.fault) == "the disk is full"
+    assert door.is_over
+
+
 def test_a_trial_whose_process_died_for_good_ends_as_failed(seams):
     conductor = StandIn()
     searcher = seams.ConductorSearcher(seams.Door(conductor))
@@ -72,6 +97,8 @@ def test_a_trial_whose_process_died_for_good_ends_as_failed(seams):
     [
         (Verdict.CONTINUE, EPOCH, False, "CONTINUE"),
         (Verdict.STOP, EPOCH, False, "STOP"),
+        (Verdict.PAUSE, EPOCH, False, "STOP"),
+        (Verdict.PAUSE, EPOCH, True, "CONTINUE"),
         (Verdict.STOP, EPOCH, True, "CONTINUE"),
         (Verdict.STOP, COSTS, False, "CONTINUE"),
     ],
@@ -108,4 +135,8 @@ def test_a_verdict_is_read_from_the_journal():
     events = [{"kind": "proposed"}, event("a", 1, "continue"), event("b", 1, "stop")]
     assert verdict_on(events, "a", 1) is Verdict.CONTINUE
     assert verdict_on(events, "b", 1) is Verdict.STOP
+    paused = [*events, event("c", 1, "pause")]
+    assert verdict_on(paused, "c", 1) is Verdict.PAUSE
+    promoted = [*paused, {"kind": "promoted", "trial_id": "c", "epoch": 1}]
+    assert verdict_on(promoted, "c", 1) is Verdict.CONTINUE
     assert verdict_on(events, "a", 2) is Verdict.STOP, "the study is at fault"

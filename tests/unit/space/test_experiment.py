@@ -10,7 +10,8 @@ from automl.space.experiment import Experiment
 from automl.space.faults import FaultsError
 from automl.space.fields import seconds_of
 
-SPACE = {"decoder": {"choice": ["fpn", "unet"]}, "learning_rate": {"float": [1e-4, 1e-2]}}
+LEARNING_RATE = {"float": [1e-4, 1e-2]}
+SPACE = {"decoder": {"choice": ["fpn", "unet"]}, "learning_rate": LEARNING_RATE}
 
 
 def experiment(**sections):
@@ -78,7 +79,7 @@ def test_the_key_follows_what_shapes_results(section):
     "section",
     [
         {"search": {"trials": 50, "time_budget": "2h", "concurrent": 4, "max_failures": 3}},
-        {"export": {"golden_samples": 1}},
+        {"export": {"golden_samples": 1, "finalist_seeds": 3}},
         {"data": {"source": "elsewhere"}},
     ],
 )
@@ -96,7 +97,17 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ({"train": {"clip_norm": float("nan")}}, ["train.clip_norm: given NaN; allowed: a finite"]),
         ({"train": {"epochs": True}}, ["train.epochs: given true; allowed: a whole number"]),
         ({"search": {"eta": 1}}, ["search.eta: given 1; allowed: >= 2"]),
-        ({"search": {"sampler": "tpe2"}}, ["search.sampler: given", "tpe, random, nsga2, qmc"]),
+        (
+            {"search": {"sampler": "tpe2"}},
+            ["search.sampler: given", "one of auto, tpe, nsga2, nsga3, gp, random, qmc"],
+        ),
+        (
+            {
+                "search": {"sampler": "gp"},
+                "space": {**SPACE, "learning_rate": {**LEARNING_RATE, "when": {"decoder": "fpn"}}},
+            },
+            ["search.sampler: given gp, which takes no space with conditions"],
+        ),
         ({"search": {"concurrent": 0}}, ["search.concurrent: given 0; allowed: auto, or"]),
         ({"search": {"time_budget": "soon"}}, ['time_budget: given "soon"; allowed: a time such']),
         ({"search": {"points": {}}}, ["search.points: given {}; allowed: a list of mappings"]),

@@ -81,6 +81,9 @@ class Scribe:
     def on_message(self, config, message, verdict):
         pass
 
+    def on_promoted(self, config, epoch):
+        pass
+
     def on_snapshot(self, snapshot):
         pass
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,11 +6,14 @@ import pytest
 
 from automl.bundle.manifest import Manifest
 from automl.errors import BundleError
-from automl.records import TrialStatus
+from automl.records import Measurement, TrialStatus
 from automl.stages import export as stage
 from automl.stages.export import export, golden_images
+from automl.stages.finalists import Repeated, Repeats
 from automl.stages.rank import _ranking
 from automl.stages.report import write_report
+
+NONE = Repeats(metric="miou")
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def written(monkeypatch):
 
 def test_a_bundle_for_each_of_the_front_and_the_best_first(study, field, written):
     of = study(export={"golden_samples": 2, "best_accuracy_share": 0.8})
-    bundles = export(of, _ranking(of, field))
+    bundles = export(of, _ranking(of, field), NONE)
     assert list(bundles) == list(written) == ["best", "smallest", "trial1-int8", "trial2-fp32"]
     assert all(bundle.verified for bundle in written.values())
     assert bundles["best"] == of.folder.root / "bundles" / "best"
@@ -74,7 +78,7 @@ def test_a_bundle_for_each_of_the_front_and_the_best_first(study, field, written
 
 def test_the_named_bundles_alone_where_that_is_asked_for(study, field, written):
     of = study(export={"bundles": "best"})
-    assert list(export(of, _ranking(of, field))) == list(written) == ["best", "smallest"]
+    assert list(export(of, _ranking(of, field), NONE)) == list(written) == ["best", "smallest"]
 
 
 def test_a_bundle_that_does_not_verify_ends_the_export(study, field, written, monkeypatch):
@@ -86,7 +90,7 @@ def test_a_bundle_that_does_not_verify_ends_the_export(study, field, written, mo
     of.folder.bundle("best").mkdir(parents=True)
     (of.folder.bundle("best") / "sound").touch()
     with pytest.raises(BundleError, match="golden sample 0"):
-        export(of, _ranking(of, field))
+        export(of, _ranking(of, field), NONE)
     assert len(written) == 1
     assert (of.folder.bundle("best") / "sound").exists(), "only a verified bundle may replace it"
 
@@ -94,13 +98,13 @@ def test_a_bundle_that_does_not_verify_ends_the_export(study, field, written, mo
 def test_bundles_of_an_earlier_front_go(study, field, written):
     of = study(export={"bundles": "best"})
     of.folder.bundle("trial9-fp32").mkdir(parents=True)
-    export(of, _ranking(of, field))
+    export(of, _ranking(of, field), NONE)
     assert sorted(path.name for path in of.folder.bundles.iterdir()) == ["best", "smallest"]
 
 
 def test_a_manifest_tells_all_that_is_known(study, field, written):
     of = study(export={"best_accuracy_share": 0.8}, search={"seed": 3}, data={"split_seed": 4})
-    export(of, _ranking(of, field))
+    export(of, _ranking(of, field), NONE)
     manifest = written["best"].manifest
     assert isinstance(manifest, Manifest)
     assert manifest.metrics == {"val": {"miou": 0.7, "dice": 0.7, "pixel_accuracy": 0.7}}
@@ -116,11 +120,34 @@ def test_a_manifest_tells_all_that_is_known(study, field, written):
     assert manifest.seeds == {"study": 3, "split": 4}
 
 
+def test_a_manifest_tells_what_further_seeds_gave(study, field, candidate, written):
+    again = {seed: seeded(candidate, seed, miou) for seed, miou in ((7, 0.60), (8, 0.70))}
+    repeats = Repeats(metric="miou", wanted=2, files=(Repeated(candidate=field[1], again=again),))
+    of = study(export={"best_accuracy_share": 0.8})
+    export(of, _ranking(of, field), repeats)
+    told = written["best"].manifest.further_seeds
+    assert set(told) == {"val", "test"}
+    assert (told["val"].metric, told["val"].count) == ("miou", 2)
+    assert told["val"].mean == pytest.approx(0.65)
+    assert told["val"].half_width == pytest.approx(0.6353, abs=1e-4)
+    assert told["test"].mean == pytest.approx(0.55)
+    assert "| val | miou | 0.6500 ± 0.6353 | 2 |" in written["best"].model_card
+    assert written["trial2-fp32"].manifest.further_seeds == {}
+    assert "further seeds" not in written["trial2-fp32"].model_card
+
+
+def seeded(candidate, seed, miou):
+    """What a further seed made, on test a tenth worse than on val."""
+    made = candidate(f"seed{seed}", miou, 5.0)
+    test = Measurement(metric="miou", value=miou - 0.1, split="test")
+    return replace(made, measurements=(*made.measurements, test))
+
+
 def test_without_a_default_there_is_no_ratio_and_wall_time_needs_no_processor_time(
     study, field, written
 ):
     of = study(target={"threads": 2})
-    export(of, _ranking(of, field[1:]))
+    export(of, _ranking(of, field[1:]), NONE)
     latency = written["best"].manifest.latency
     assert latency.ratio_to_default is None
     assert latency.cpu_p50_ms is None
@@ -143,9 +170,9 @@ def report(study, field, result, monkeypatch):
         lambda points, path, *, text: drawn.append((points, path, text)),
     )
 
-    def write(*trials):
+    def write(*trials, repeats=NONE):
         of = study(export={"best_accuracy_share": 0.8}, search={"seed": 3})
-        write_report(of, trials, _ranking(of, field))
+        write_report(of, trials, _ranking(of, field), repeats)
         lines = of.folder.report_file.read_text().splitlines()
         return SimpleNamespace(lines=lines, drawn=drawn[0], text="\n".join(lines))
 
@@ -168,7 +195,7 @@ def test_a_report_counts_trials_and_says_how_it_measured(report, result):
     assert "- trials: 1 completed, 1 stopped; 1.0 minutes of trials" in text
     assert "- front: 2 of 4 exported files" in text
     assert "seed 3" in text
-    assert "miou 0, latency_ms 60" in text
+    assert "miou 0, latency_ms 120" in text, "twice the default model"
     assert "CPU time of 1 thread" in text
 
 
@@ -216,3 +243,22 @@ def test_the_picture_shows_every_candidate_and_counts_what_it_does_not(report, r
     assert [point.is_best for point in points] == [False, True, False, False]
     assert (points[1].latency_ms, points[1].accuracy) == (5.0, 0.7)
     assert text.not_drawn == {"stopped": 1}
+
+
+def test_a_report_says_what_further_seeds_gave_or_that_there_were_none(
+    report, result, field, candidate
+):
+    alone = report(result(0, 0.6))
+    assert "- one seed a model: differences of a point of mIoU may be chance" in alone.lines
+    assert "## Seeds" not in alone.lines
+    again = {7: seeded(candidate, 7, 0.60), 8: seeded(candidate, 8, 0.70)}
+    files = (Repeated(candidate=field[1], again=again),)
+    lines = report(result(0, 0.6), repeats=Repeats(metric="miou", wanted=3, files=files)).lines
+    start = lines.index("## Seeds")
+    assert lines.index("## Exported files") < start < lines.index("## Trials")
+    table = [cells(line) for line in lines[start:] if line.startswith("| trial1-int8")]
+    name = "trial1-int8 (best, smallest)"
+    assert table[0] == [name, "val", "0.7000", "0.6000, 0.7000", "0.6500 ± 0.6353", "2 of 3"]
+    assert table[1] == [name, "test", "-", "0.5000, 0.6000", "0.5500 ± 0.6353", "2 of 3"]
+    (chance,) = [line for line in lines if line.startswith("- one seed a model")]
+    assert "see Seeds" in chance

@@ -52,8 +52,7 @@ def test_constraints_exclude_from_front_and_best_but_not_from_the_table(study, f
     assert [c.candidate_id for c in ranking.front] == ["fast", "default"]
     assert ranking.standing.best == "fast"
     assert len(ranking.candidates) == 4
-    # Nothing above 10 ms is eligible: the reference point is the highest cost of the rest.
-    assert ranking.reference == (0.0, 10.0)
+    assert ranking.reference == (0.0, 11.0), "a declared bound is the reference"
 
 
 def test_a_candidate_exactly_at_its_bound_is_eligible(study, field):
@@ -95,6 +94,15 @@ def test_the_hypervolume_is_the_area_between_front_and_reference(study, candidat
     ranking = _ranking(study(), two)
     assert ranking.reference == (0.0, 4.0)
     assert ranking.hypervolume == pytest.approx(0.5 * 3.0)
+
+
+def test_a_candidate_that_others_beat_leaves_the_hypervolume_as_it_was(study, candidate):
+    default = candidate("trial0-fp32", 0.5, 3.0, trial=0)
+    front = [default, candidate("a", 0.6, 5.0), candidate("b", 0.4, 1.0)]
+    ranking = _ranking(study(), front)
+    assert ranking.reference == (0.0, 6.0), "twice the default's cost"
+    more = _ranking(study(), [*front, candidate("slow", 0.1, 80.0)])
+    assert (more.reference, more.hypervolume) == (ranking.reference, ranking.hypervolume)
 
 
 def test_other_objectives_make_another_front(study, candidate):

@@ -73,6 +73,20 @@ def test_each_winner_is_exported_and_has_its_students(study, result):
     ]
 
 
+def test_every_undominated_trial_of_full_length_is_exported(study, result):
+    of = study(compress={"winners": 1, "students": [{}]})
+    trials = [
+        result(0, 0.5, 50.0),
+        result(1, 0.9, 40.0),
+        result(2, 0.6, 10.0),  # undominated
+        result(3, 0.55, 20.0),  # dominated by 2
+        result(4, 0.95, 1.0, status=STOPPED, epochs=2),  # not of full length
+        result(5, 0.3, 5.0),  # undominated: the fastest
+    ]
+    expected = ["trial0", "trial1", "trial2", "trial5", "trial1-student1"]
+    assert names(compress_jobs(of, trials)) == expected
+
+
 def test_a_winning_default_is_exported_once(study, result):
     of = study(compress={"winners": 1, "students": []})
     assert names(compress_jobs(of, [result(0, 0.9), result(1, 0.1)])) == ["trial0"]

@@ -38,12 +38,15 @@ def fill(folder: StudyFolder) -> None:
         folder.candidate("c"),
         folder.bundle("best"),
         folder.root / "costs",
+        folder.root / "finalists",
         folder.root / "reference",
         folder.root / "ray",
     ):
         parent.mkdir(parents=True)
         (parent / "file.bin").write_bytes(b"1")
     for file in (
+        folder.optuna_file,
+        folder.environment_file,
         folder.trials_table,
         folder.candidates_table,
         folder.report_file,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from automl.errors import StudyError
 from automl.records import (
     Candidate,
     Lineage,
@@ -21,6 +22,7 @@ from automl.store.layout import StudyFolder
 from automl.store.tables import (
     STANDARD_METRICS,
     Standing,
+    read_trials,
     write_candidates,
     write_trials,
 )
@@ -237,3 +239,29 @@ def test_a_failed_write_keeps_the_old_table(tmp_path, monkeypatch):
         write_trials(StudyFolder(tmp_path), [])
     assert len(rows_of(tmp_path / "trials.parquet")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["trials.parquet"]
+
+
+def test_trials_are_read_back_as_they_were_written(tmp_path):
+    folder = StudyFolder(tmp_path)
+    results = [
+        trial(0, {"alpha": 0.5, "decoder": "fpn", "status": "x"}, (MIOU, LATENCY)),
+        trial(1, {"alpha": 0.25, "cutmix": 0.1}, (), TrialStatus.INFEASIBLE),
+    ]
+    write_trials(folder, results)
+    assert read_trials(folder) == {result.config.trial_id: result for result in results}
+
+
+def test_a_value_that_lost_its_type_shows_in_the_hash(tmp_path):
+    folder = StudyFolder(tmp_path)
+    mixed = [trial(0, {"pretrained": True}), trial(1, {"pretrained": "weights.safetensors"})]
+    write_trials(folder, mixed)
+    same = [name == result.config.trial_id for name, result in read_trials(folder).items()]
+    assert same == [False, True]
+
+
+def test_without_a_table_there_are_no_trials_and_a_torn_one_is_told(tmp_path):
+    folder = StudyFolder(tmp_path)
+    assert read_trials(folder) == {}
+    folder.trials_table.write_bytes(b"PAR1")
+    with pytest.raises(StudyError, match=r"trials\.parquet: not a readable table"):
+        read_trials(folder)

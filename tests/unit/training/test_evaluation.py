@@ -25,7 +25,7 @@ def test_evaluation_counts_every_pixel_once_whatever_the_batches(
     dataset, tiny_net, settings_for, batch_size
 ):
     net, split = tiny_net(), dataset.split("val")
-    settings = settings_for(batch_size=batch_size).for_evaluation()
+    settings = settings_for(batch_size=batch_size).for_evaluation(world_size=1)
     found = evaluate(net, split, num_classes=3, settings=settings)
     confusion, lost, pixels = np.zeros((3, 3), int), 0.0, 0
     for row in range(len(split)):
@@ -46,7 +46,7 @@ def test_model_is_given_back_in_its_modes_without_new_statistics(dataset, tiny_n
     net = tiny_net(norm=True).train()
     net.dropout.eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    settings = settings_for().for_evaluation()
+    settings = settings_for().for_evaluation(world_size=1)
     evaluate(net, dataset.split("val"), num_classes=3, settings=settings)
     assert net.norm.training
     assert not net.dropout.training
@@ -55,4 +55,6 @@ def test_model_is_given_back_in_its_modes_without_new_statistics(dataset, tiny_n
 
 def test_empty_split_is_refused(tiny_net, settings_for):
     with pytest.raises(ValueError, match="no samples"):
-        evaluate(tiny_net(), [], num_classes=3, settings=settings_for().for_evaluation())
+        evaluate(
+            tiny_net(), [], num_classes=3, settings=settings_for().for_evaluation(world_size=1)
+        )

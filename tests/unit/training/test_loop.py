@@ -96,7 +96,7 @@ def test_damaged_newest_checkpoint_only_costs_its_epoch(train, recorder, tmp_pat
 def test_finished_run_only_reads_its_checkpoint(train, tmp_path, monkeypatch):
     expected, one, heard = train(folder=tmp_path)
     monkeypatch.setattr("automl.training.loop.evaluate", None)
-    monkeypatch.setattr("automl.training.loop.epoch_batches", None)
+    monkeypatch.setattr("automl.training.loop.EpochPlan.batches", None)
     result, other, heard_again = train(folder=tmp_path)
     assert heard_again == heard[-1:]
     assert (result.epochs, result.stopped) == (3, False)
@@ -134,7 +134,10 @@ def test_checkpoint_is_on_disk_before_its_epoch_is_reported(train, tmp_path):
 def test_metrics_are_those_of_the_last_weights(train, dataset, settings_for):
     result, net, heard = train()
     found = evaluate(
-        net, dataset.split("val"), num_classes=3, settings=settings_for().for_evaluation()
+        net,
+        dataset.split("val"),
+        num_classes=3,
+        settings=settings_for().for_evaluation(world_size=1),
     )
     metrics = heard[-1][1]
     assert result.metrics == metrics
@@ -182,7 +185,12 @@ def test_weights_broken_by_the_last_step_are_found_on_val(train, supervised):
             return loss
 
     with pytest.raises(TrialError, match=r"loss on val is nan after step 2 \(epoch 1\)"):
-        train(loss=BreaksGradient())
+        train(loss=BreaksGradient(), clip_norm=None)
+    # The norm that clipping needs shows it at once.
+    with pytest.raises(TrialError) as error:
+        train(loss=BreaksGradient(), learning_rate=0.025, warmup_epochs=0.0)
+    assert "the gradient's norm is nan at step 2 of 6 (epoch 1)" in str(error.value)
+    assert "of a peak of 0.025" in str(error.value)
 
 
 def test_accumulated_batches_equal_the_larger_batch(train, tiny_net):

@@ -3,6 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+from torch.amp import GradScaler
 
 from automl.data.batching import Batch
 from automl.errors import TrialError
@@ -82,7 +84,7 @@ def test_losses_read_seldom_still_name_the_first_bad_step(stepper, monkeypatch, 
 
     def read_all():
         for step, value in enumerate(values):
-            ledger.add(step, torch.tensor(value))
+            ledger.add(step, torch.tensor(value), torch.tensor(1.0))
         return ledger.mean()
 
     with pytest.raises(TrialError, match=f"the loss is {bad} at step {position + 1} of 21"):
@@ -95,6 +97,73 @@ def test_losses_of_a_device_are_read_once_in_many_steps(stepper, monkeypatch):
     built = stepper(Scripted([]), steps_per_epoch=70)
     ledger = steps._LossLedger(replace(built, device=torch.device("meta")))
     for step in range(70):
-        ledger.add(step, torch.tensor(float(step)))
+        ledger.add(step, torch.tensor(float(step)), torch.tensor(0.0))
     assert ledger.mean() == pytest.approx(34.5)
     assert reads == [32, 32, 6]
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_step(stepper):
+    ledger = steps._LossLedger(stepper(Scripted([]), steps_per_epoch=3))
+    ledger.add(0, torch.tensor(1.0), torch.tensor(2.0))
+    with pytest.raises(TrialError, match=r"gradient's norm is inf at step 2 of 9 .*learning rate"):
+        ledger.add(1, torch.tensor(1.0), torch.tensor(math.inf))
+
+
+class Overflowing(nn.Module):
+    """A loss whose gradients overflow in the first `skipped` steps, as those of fp16 may."""
+
+    def __init__(self, skipped):
+        super().__init__()
+        self.skipped = skipped
+
+    def forward(self, model, images, target):
+        loss = model(images).square().mean()
+        self.skipped -= 1
+        if self.skipped >= 0:
+            loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss
+
+
+@pytest.fixture
+def scaled(stepper):
+    """A stepper that scales its losses, as in fp16, which a CPU cannot train in."""
+
+    def build(loss, *, steps_per_epoch):
+        built = stepper(loss, steps_per_epoch=steps_per_epoch, learning_rate=1e-3)
+        # The fused SGD, which CUDA does not get, breaks on skipped steps.
+        optimizer = build_optimizer(built.step_module, "adamw", 1e-3, 0.0)
+        return replace(built, optimizer=optimizer, scaler=GradScaler("cpu", init_scale=2.0**16))
+
+    return build
+
+
+def test_steps_that_a_loss_scaler_skips_are_no_divergence(scaled):
+    built = scaled(Overflowing(3), steps_per_epoch=5)
+    before = built.step_module.model.head.weight.detach().clone()
+    loss, _ = built.run_epoch(batches(5), epoch=0)
+    assert math.isfinite(loss)
+    assert built.scaler.get_scale() == 2.0**13
+    assert all(bool(value.isfinite().all()) for value in built.step_module.state_dict().values())
+    assert not torch.equal(before, built.step_module.model.head.weight)
+
+
+def test_gradients_that_overflow_at_every_scale_are_told(scaled):
+    built = scaled(Overflowing(40), steps_per_epoch=40)
+    with pytest.raises(TrialError, match=r"no scale of the loss is left .* at step 33 of 120"):
+        built.run_epoch(batches(40), epoch=0)
+
+
+def test_a_scaled_loss_that_is_not_finite_is_told_all_the_same(scaled):
+    built = scaled(Scripted([1.0, math.nan]), steps_per_epoch=2)
+    with pytest.raises(TrialError, match=r"the loss is nan at step 2 of 6"):
+        built.run_epoch(batches(2), epoch=0)
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 0.4, 1.0, 5.0])
+@pytest.mark.parametrize("steps_per_epoch", [1, 2, 7])
+def test_the_peak_step_learns_fastest(stepper, steps_per_epoch, warmup_epochs):
+    built = stepper(
+        Scripted([]), steps_per_epoch=steps_per_epoch, epochs=3, warmup_epochs=warmup_epochs
+    )
+    rates = [built.learning_rate(step) for step in range(3 * steps_per_epoch)]
+    assert rates[built.peak_step] == max(rates) == built.settings.learning_rate

@@ -1,0 +1,59 @@
+"""The environment of this process, as far as it can change a training's numbers."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from automl.bundle.manifest import package_versions
+from automl.errors import UsageError
+from automl.space.experiment import TrainSettings
+from automl.store.environment import Environment
+from automl.training.ranks import compute_device
+
+#: What takes part in a training, from an image to its updated weights.
+TRAINING_PACKAGES = (
+    "automl",
+    "torch",
+    "timm",
+    "segmentation-models-pytorch",
+    "torch-pruning",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+)
+
+
+def environment_here(train: TrainSettings, *, threads: int, runs_on: str) -> Environment:
+    """What a trial that starts in this process would train on."""
+    return Environment(
+        python=platform.python_version(),
+        packages=package_versions(TRAINING_PACKAGES),
+        cpu=f"{_cpu_model()} ({torch.backends.cpu.get_cpu_capability()})",
+        device=_device(train),
+        threads=threads,
+        runs_on=runs_on,
+    )
+
+
+def _device(train: TrainSettings) -> str:
+    try:
+        device = compute_device(train.device)
+    except UsageError:
+        # A driver without a GPU may hand trials to nodes that have one.
+        return train.device
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return device.type
+
+
+def _cpu_model() -> str:
+    """The processor's name as Linux gives it, else what Python knows of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else f"{platform.machine()} {platform.processor()}".strip()

@@ -1,0 +1,57 @@
+"""A batch in pieces that fit into memory, with gradients that add up to those of the batch.
+
+The loss of a piece counts by the piece's share of its batch. What is a mean over images then is
+exactly that of the whole batch, and so is a mean over weighted pixels (focal loss, cross entropy)
+where the loss says what a piece weighs. Two things differ from the whole batch: a Dice loss is
+that of each piece, averaged, because its sums over the batch do not split; and a batch norm takes
+the statistics of each piece, and moves its running ones once a piece.
+
+Shapes: N batch, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from automl.data.batching import Batch
+from automl.training.ranks import sum_over_ranks
+
+
+@runtime_checkable
+class WeighsPixels(Protocol):
+    """A loss that is a mean over pixels, and can say what it divides by."""
+
+    def weight(self, target_nhw: Tensor) -> Tensor:
+        """The sum, a scalar, of the weights of these pixels."""
+
+
+def split_batch(batch: Batch, count: int) -> list[Batch]:
+    """The images of a batch in `count` pieces of nearly equal size, in order."""
+    images = batch.images_nhwc.tensor_split(count)
+    masks = batch.masks_nhw.tensor_split(count)
+    return [
+        Batch(images_nhwc=images_nhwc, masks_nhw=masks_nhw)
+        for images_nhwc, masks_nhw in zip(images, masks, strict=True)
+    ]
+
+
+def shares_of(loss: object, pieces: list[Batch], device: torch.device) -> list[Tensor | float]:
+    """What each piece counts in the loss of its batch; all ranks must call this together.
+
+    Without a weight of the loss's own, a piece weighs as many as it has images.
+    """
+    if len(pieces) == 1:
+        return [1.0]
+    weights = torch.stack([_weight(loss, piece, device) for piece in pieces])
+    weights = sum_over_ranks(weights)
+    # Without a labelled pixel every loss is 0, whatever it counts.
+    return list(weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny))
+
+
+def _weight(loss: object, piece: Batch, device: torch.device) -> Tensor:
+    if isinstance(loss, nn.Module) and isinstance(loss, WeighsPixels):
+        return loss.weight(piece.masks_nhw.to(device, non_blocking=True))
+    return torch.tensor(float(len(piece.images_nhwc)), device=device)

@@ -1,0 +1,373 @@
+"""A planted fault for each parameter: the trial fails, naming that parameter alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from automl.compression.prune import prune
+from automl.data.augment import POLICIES, Augmentation
+from automl.data.batching import EpochPlan
+from automl.jobs import applied, network, trial
+from automl.jobs.applied import PROOFS, Live, Sample, verify_applied
+from automl.jobs.context import torch_threads
+from automl.jobs.network import build_network
+from automl.jobs.settings import fit_settings, supervised_loss
+from automl.jobs.trial import run_trial
+from automl.models import build, encoders
+from automl.models.build import build_model
+from automl.models.decoders import DECODERS
+from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
+from automl.records import ModelSpec, TrialStatus
+from automl.space.experiment import TrainSettings
+from automl.space.parameters import PARAMETERS, TrialParameters
+from automl.training import loop
+from automl.training.loop import prepared
+from automl.training.losses import CombinedLoss
+from automl.training.optimizers import build_optimizer
+from automl.training.precision import resolve_precision
+from automl.training.steps import Stepper, SupervisedLoss
+
+BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch):
+    """Costs without a measurement."""
+    monkeypatch.setattr(trial, "measure_costs", lambda _config, _context: ())
+
+
+def building(**changes):
+    """Build another network than the one that was asked for."""
+
+    def plant(patch):
+        def other(spec, *, seed, **given):
+            return build_model(replace(spec, **changes), seed=seed, **given)
+
+        patch.setattr(network, "build_model", other)
+
+    return plant
+
+
+def pruning(ratio_of):
+    def plant(patch):
+        def other(model, example, ratio):
+            return prune(model, example, ratio_of(ratio))
+
+        patch.setattr(network, "prune", other)
+
+    return plant
+
+
+def losing(**changes):
+    """Train with another loss."""
+
+    def plant(patch):
+        def other(params, info):
+            loss = supervised_loss(params, info).loss
+            values = {"alpha": loss.alpha, "gamma": loss.gamma, "class_weights": loss.class_weights}
+            return SupervisedLoss(CombinedLoss(**{**values, **changes}))
+
+        patch.setattr(trial, "supervised_loss", other)
+
+    return plant
+
+
+def optimizing(**changes):
+    """Build another optimizer."""
+
+    def plant(patch):
+        def other(model, name, lr, weight_decay):
+            asked = {"name": name, "lr": lr, "weight_decay": weight_decay}
+            return build_optimizer(model, **{**asked, **changes})
+
+        patch.setattr(loop, "build_optimizer", other)
+
+    return plant
+
+
+def decaying_everything(patch):
+    def other(model, name, lr, weight_decay):
+        built = build_optimizer(model, name, lr, weight_decay)
+        for group in built.param_groups:
+            group["weight_decay"] = weight_decay
+        return built
+
+    patch.setattr(loop, "build_optimizer", other)
+
+
+def forgetting_the_head(patch):
+    def other(model, name, lr, weight_decay):
+        built = build_optimizer(model, name, lr, weight_decay)
+        built.param_groups[-1]["params"].pop()
+        return built
+
+    patch.setattr(loop, "build_optimizer", other)
+
+
+def batching(**changes):
+    """Walk through the split with other settings."""
+
+    def plant(patch):
+        honest = loop._training_batches
+        patch.setattr(
+            loop, "_training_batches", lambda settings: replace(honest(settings), **changes)
+        )
+
+    return plant
+
+
+def augmenting(policy):
+    def plant(patch):
+        patch.setattr(Augmentation, "_pipeline", lambda _self: pipeline_of(policy))
+
+    return plant
+
+
+def pipeline_of(policy):
+    import albumentations
+
+    return albumentations.Compose(POLICIES[policy](255), is_check_shapes=False)
+
+
+def learning_at_half_speed(patch):
+    honest = Stepper.learning_rate
+    patch.setattr(Stepper, "learning_rate", lambda self, step: honest(self, step) / 2)
+
+
+def never_mixing(patch):
+    patch.setattr(EpochPlan, "_mixing", lambda _self, _number: None)
+
+
+def ignoring_the_file(patch):
+    patch.setattr(build, "_load_given_weights", lambda _encoder, _spec: None)
+
+
+def downloading_nothing(patch):
+    honest = encoders._create
+
+    def other(*given, pretrained=False):
+        del pretrained
+        return honest(*given)
+
+    patch.setattr(encoders, "_create", other)
+
+
+def bringing_weights(patch):
+    def other(spec, *, seed, **given):
+        return build_model(spec, seed=seed + 1, **given)
+
+    patch.setattr(network, "build_model", other)
+
+
+#: Parameter, what is sampled of it and beside it, and how it comes to be ignored.
+FAULTS = {
+    "encoder": ({"encoder": "mobilenetv3_small_075"}, building(encoder="mobilenetv3_small_050")),
+    "encoder, other family": ({"encoder": "resnet18"}, building(encoder="mobilenetv3_small_050")),
+    "decoder": ({"decoder": "unet"}, building(decoder="fpn_lite")),
+    "decoder, pruned": ({"decoder": "fpn", "pruning_ratio": 0.5}, building(decoder="unet")),
+    "decoder_width": ({"decoder_width": 64}, building(decoder_width=32)),
+    "decoder_width, of unet": ({"decoder": "unet"}, building(decoder_width=32)),
+    "decoder_width, pruned": (
+        {"decoder_width": 64, "pruning_ratio": 0.5},
+        building(decoder_width=32),
+    ),
+    "pretrained, no download": ({"pretrained": True}, downloading_nothing),
+    "pretrained, no file": ({"pretrained": "FILE"}, ignoring_the_file),
+    "pretrained, no file, pruned": (
+        {"pretrained": "FILE", "pruning_ratio": 0.5},
+        ignoring_the_file,
+    ),
+    "pretrained, unasked": ({"pretrained": False}, bringing_weights),
+    "pruning_ratio": ({"pruning_ratio": 0.5}, pruning(lambda _ratio: 0.0)),
+    "pruning_ratio, wide": (
+        {"pruning_ratio": 0.5, "decoder_width": 64},
+        pruning(lambda _ratio: 0.0),
+    ),
+    "pruning_ratio, halved": (
+        {"pruning_ratio": 0.5, "decoder_width": 64},
+        pruning(lambda ratio: ratio / 2),
+    ),
+    "pruning_ratio, unasked": ({"pruning_ratio": 0.0}, pruning(lambda _ratio: 0.3)),
+    "alpha": ({"alpha": 0.9}, losing(alpha=0.5)),
+    "gamma": ({"gamma": 0.0}, losing(gamma=2.0)),
+    "class_weights": ({"class_weights": "balanced"}, losing(class_weights=None)),
+    "class_weights, all one": (
+        {"class_weights": "balanced"},
+        losing(class_weights=torch.ones(3)),
+    ),
+    "class_weights, unasked": ({}, losing(class_weights=torch.tensor([0.5, 2.0, 3.0]))),
+    "augmentation": ({"augmentation": "strong"}, augmenting("light")),
+    "augmentation, none": ({"augmentation": "medium"}, batching(augmentation="none")),
+    "augmentation, unasked": ({"augmentation": "none"}, batching(augmentation="light")),
+    "cutmix": ({"cutmix": 0.5}, never_mixing),
+    "cutmix, not passed on": ({"cutmix": 0.5}, batching(cutmix=0.0)),
+    "cutmix, unasked": ({"cutmix": 0.0}, batching(cutmix=0.1)),
+    "optimizer": ({"optimizer": "sgd"}, optimizing(name="adamw")),
+    "optimizer, incomplete": ({}, forgetting_the_head),
+    "learning_rate": ({"learning_rate": 0.02}, learning_at_half_speed),
+    "weight_decay": ({"weight_decay": 0.05}, optimizing(weight_decay=0.0)),
+    "weight_decay, of biases": ({"weight_decay": 0.05}, decaying_everything),
+    "batch_size": ({"batch_size": 4}, batching(batch_size=2)),
+}
+
+
+@pytest.fixture
+def sampled(dataset, tmp_path):
+    """The values of a fault's sample, with a real file of weights where one is named."""
+
+    def fill(values):
+        if values.get("pretrained") != "FILE":
+            return values
+        file = tmp_path / "weights.safetensors"
+        given = build_network(BASE, dataset.info, seed=77)
+        save_file(given.encoder.model.state_dict(), file)
+        return {**values, "pretrained": str(file)}
+
+    return fill
+
+
+def test_every_parameter_has_a_proof_and_every_proof_a_fault():
+    assert set(PROOFS) == set(PARAMETERS)
+    assert {fault.split(",")[0] for fault in FAULTS} == set(PARAMETERS)
+    assert set(applied._OPTIMIZERS) == set(PARAMETERS["optimizer"].options)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_ignored_parameter_fails_the_trial_by_its_name(
+    fault, sampled, context, config, recorder, monkeypatch
+):
+    values, plant = FAULTS[fault]
+    plant(monkeypatch)
+    heard = recorder()
+    run_trial(config(**sampled(values)), context(), heard)
+    end = heard.messages[-1]
+    assert heard.kinds == ["costs", "end"], end.reason
+    assert end.status is TrialStatus.FAILED
+    name = fault.split(",")[0]
+    assert end.reason.startswith(f"TrialError: without effect: {name}: sampled "), end.reason
+    assert ", live " in end.reason
+    assert "; " not in end.reason
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if "download" not in name])
+def test_the_same_samples_pass_where_nothing_is_ignored(fault, sampled, dataset):
+    params = replace(BASE, **sampled(FAULTS[fault][0]))
+    prove(params, dataset)
+
+
+def prove(params, dataset, *, train=None, seed=3):
+    train = TrainSettings(epochs=2, device="cpu") if train is None else train
+    settings = fit_settings(params, train, normalisation=dataset.info.normalisation, seed=seed)
+    sample = Sample(params=params, seed=seed, precision=train.precision, info=dataset.info)
+    with (
+        torch_threads(1),
+        prepared(
+            build_network(params, dataset.info, seed=seed),
+            dataset,
+            settings,
+            step_loss=supervised_loss(params, dataset.info),
+        ) as run,
+    ):
+        verify_applied(sample, run)
+        return Live(sample, run)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("encoder", ["resnet18", "regnetx_002"])
+def test_pruned_networks_of_all_kinds_pass(encoder, decoder, dataset):
+    for ratio in (0.05, 0.4, 0.9):
+        prove(
+            replace(BASE, encoder=encoder, decoder=decoder, decoder_width=40, pruning_ratio=ratio),
+            dataset,
+        )
+
+
+@pytest.mark.parametrize("encoder", ["convnext_atto", "pvt_v2_b0"])
+def test_an_encoder_that_pruning_leaves_whole_passes(encoder, dataset):
+    """Of the second, attention holds all channels together."""
+    for ratio in (0.05, 0.4):
+        prove(replace(BASE, encoder=encoder, pruning_ratio=ratio), dataset)
+
+
+def test_small_probabilities_and_short_runs_pass(dataset):
+    for cutmix in (0.001, 0.02, 0.999, 1.0):
+        prove(replace(BASE, cutmix=cutmix), dataset)
+    prove(
+        replace(BASE, batch_size=64),
+        dataset,
+        train=TrainSettings(epochs=1, device="cpu", accumulate=4),
+    )
+
+
+def test_all_ignored_parameters_are_named(context, config, recorder, monkeypatch):
+    losing(alpha=0.5)(monkeypatch)
+    optimizing(weight_decay=0.0, lr=1.0)(monkeypatch)
+    building(decoder="fpn")(monkeypatch)
+    heard = recorder()
+    run_trial(config(alpha=0.9, weight_decay=0.05), context(), heard)
+    reason = heard.messages[-1].reason
+    assert "decoder: sampled 'fpn_lite', live fpn" in reason
+    assert "alpha: sampled 0.9, live 0.5" in reason
+    assert "weight_decay: sampled 0.05, live 0" in reason
+    # The schedule sets the rate, whatever the optimizer was built with.
+    assert "learning_rate" not in reason
+    assert "decoder_width" not in reason
+
+
+def test_precision_is_what_operations_compute_in(context, config, recorder, monkeypatch):
+    sound = recorder()
+    train = {"epochs": 1, "device": "cpu", "precision": "bf16"}
+    run_trial(config(), context(train=train), sound)
+    assert sound.messages[-1].status is TrialStatus.COMPLETED
+    monkeypatch.setattr(
+        loop, "resolve_precision", lambda _name, device: resolve_precision("fp32", device)
+    )
+    heard = recorder()
+    run_trial(config(number=1), context(train=train), heard)
+    assert heard.messages[-1].reason == (
+        "TrialError: without effect: train.precision: declared 'bf16', live fp32"
+    )
+
+
+def test_a_trial_that_goes_on_is_proven_again(context, config, recorder, monkeypatch):
+    class Killed(recorder):
+        def report(self, config, message):
+            super().report(config, message)
+            if message.kind == "epoch":
+                raise KeyboardInterrupt
+
+    of, values = context(), {"pruning_ratio": 0.5, "cutmix": 0.5, "optimizer": "sgd"}
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(config(**values), of, Killed())
+    with monkeypatch.context() as patch:
+        optimizing(weight_decay=0.5)(patch)
+        broken = recorder()
+        run_trial(config(**values), of, broken)
+    assert "without effect: weight_decay: sampled 0.01, live 0.5" in broken.messages[-1].reason
+    heard = recorder()
+    run_trial(config(**values), of, heard)
+    assert heard.kinds == ["costs", "epoch", "epoch", "end"]
+    assert heard.messages[-1].status is TrialStatus.COMPLETED
+
+
+def test_the_proof_changes_nothing(context, config, recorder, monkeypatch):
+    def epochs(of):
+        heard = recorder()
+        run_trial(config(cutmix=0.5, augmentation="strong"), of, heard)
+        return [message.metrics for message in heard.messages if message.kind == "epoch"]
+
+    proven = epochs(context())
+    monkeypatch.setattr(trial, "verify_applied", lambda _sample, _run: None)
+    of = context()
+    assert epochs(replace(of, study_root=of.study_root / "unproven")) == proven
+    assert len(proven) == 2
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_what_a_network_is_can_be_read_from_it(decoder):
+    spec = ModelSpec(encoder="resnet18", decoder=decoder, decoder_width=24)
+    model = build_model(spec, num_classes=3, size=(64, 96), seed=0)
+    channels, times = decoder_channels_in(model)
+    assert (encoder_in(model), decoder_in(model), channels / times) == ("resnet18", decoder, 24)
