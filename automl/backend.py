@@ -65,6 +65,12 @@ class LocalBackend:
     """One job at a time, in this process, on all its cores; no Ray."""
 
     def __init__(self, experiment: Experiment) -> None:
+        workers = experiment.train.workers
+        if workers > 1:
+            raise UsageError(
+                f"train.workers: given {workers}; allowed without Ray: 1. "
+                "Leave out --local, or use --workers-per-trial 1"
+            )
         self._device = compute_device(experiment.train.device).type
 
     def describe(self) -> str:
@@ -78,12 +84,6 @@ class LocalBackend:
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials one after another."""
-        workers = context.experiment.train.workers
-        if workers > 1:
-            raise UsageError(
-                f"train.workers: given {workers}; allowed without Ray: 1. "
-                "Leave out --local, or use --workers-per-trial 1"
-            )
         reporter = ConductorReporter(conductor)
         while (config := conductor.next_trial()) is not None:
             run_trial(config, context, reporter)

@@ -64,7 +64,12 @@ def _quality(manifest: Manifest) -> str:
         for name, value in values.items()
     ]
     measured = _table([("split", "metric", "value"), *rows])
-    place = f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`.\n\n{measured}"
+    height, width = manifest.input.size
+    place = (
+        f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`, on images and masks "
+        f"resized to {width} x {height} pixels (width x height). At a photo's own size, to which "
+        f"`mask` is enlarged, it may differ.\n\n{measured}"
+    )
     return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
 
 

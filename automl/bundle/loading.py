@@ -66,7 +66,7 @@ def inspect(path: Path) -> tuple[Manifest | None, dict[str, str]]:
     if faults.get(layout.MANIFEST) == "missing":
         return None, faults
     try:
-        return parse_manifest((path / layout.MANIFEST).read_text()), faults
+        return parse_manifest((path / layout.MANIFEST).read_text(encoding="utf-8")), faults
     except (BundleError, UnicodeDecodeError, OSError) as error:
         told = [faults[layout.MANIFEST]] if layout.MANIFEST in faults else []
         return None, faults | {layout.MANIFEST: "; ".join([*told, str(error)])}

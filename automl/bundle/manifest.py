@@ -92,6 +92,9 @@ class Manifest(_Record):
     ignore_value: Literal[255] = 255
     input: InputContract
     metrics: Mapping[Split, Mapping[str, float]]
+    metrics_measured_on: Literal["images and masks resized to input.size"] = (
+        "images and masks resized to input.size"
+    )
     further_seeds: Mapping[Split, FurtherSeeds] = Field(default_factory=dict)
     latency: Latency
     size_mb: Positive
@@ -159,6 +162,6 @@ def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 def _faults(error: ValidationError) -> list[str]:
     return [
-        ".".join(str(part) for part in fault["loc"]) + f": {fault['msg']}".lstrip(".")
+        ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"]]))
         for fault in error.errors(include_url=False)
     ]

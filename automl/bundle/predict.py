@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from automl.bundle.loading import Bundle
 from automl.bundle.masks import mask_picture, overlay_picture, png_bytes
@@ -39,9 +40,14 @@ def predict_file(
 
     `out` holds class indices with a palette of the class colours; `overlay` is the image with the
     colours laid over it. `milliseconds` is the time of the model alone. Raises BundleError for a
-    damaged bundle, DataError for an unreadable image, UsageError for a name that is not *.png.
+    damaged bundle, DataError for an unreadable image, UsageError for a name that is not *.png or
+    cannot be written.
     """
     for path in (out, overlay):
+        if path is not None and path.is_dir():
+            raise UsageError(
+                f"{path}: a folder: name the file to write, such as {path / 'mask.png'}"
+            )
         if path is not None and path.suffix.lower() != ".png":
             raise UsageError(f"{path}: pictures are written as PNG, so the name must end in .png")
     named = [path.resolve() for path in (image, out, overlay) if path is not None]
@@ -53,10 +59,9 @@ def predict_file(
     mask_hw = opened.predict(image_hwc)
     milliseconds = (clock() - start) * 1e3
     colours = opened.manifest.colours
-    atomic.write_bytes(out, png_bytes(mask_picture(mask_hw, colours)))
+    _write(out, mask_picture(mask_hw, colours))
     if overlay is not None:
-        picture = overlay_picture(image_hwc, mask_hw, colours)
-        atomic.write_bytes(overlay, png_bytes(picture))
+        _write(overlay, overlay_picture(image_hwc, mask_hw, colours))
     counts = np.bincount(mask_hw.ravel(), minlength=len(colours))
     names = opened.manifest.classes
     return Prediction(
@@ -69,3 +74,11 @@ def predict_file(
             if count
         ),
     )
+
+
+def _write(path: Path, picture: Image.Image) -> None:
+    try:
+        atomic.write_bytes(path, png_bytes(picture))
+    except OSError as error:
+        # The error names the hidden file that was to become this one.
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from automl.data.dataset import Dataset
+
 data_app = typer.Typer(help="Check datasets, and import them.", no_args_is_help=True)
+
+#: Height and width of an import, where none is given.
+_SIZE = (192, 256)
 
 _LAYOUT = (
     "train|val|test / images|masks, or images|masks alone (then split 70/15/15); masks hold class "
@@ -17,21 +23,57 @@ _LAYOUT = (
 
 @data_app.command(no_args_is_help=True)
 def check(
-    directory: Annotated[Path, typer.Argument(help=f"A dataset: {_LAYOUT}.")],
+    source: Annotated[str, typer.Argument(help=f"A dataset: {_LAYOUT}.", metavar="DIR")],
     split_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the split, where there is none.")
     ] = 0,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Also tell what is lost at this height and width: --size 192 256."),
+    ] = None,
 ) -> None:
     """Tell every fault of a dataset, naming the files, or what it holds.
 
     Next: automl search --space lightweight.yaml --data DIR
     """
     from automl.data.check import check_folder
+    from automl.data.dataset import is_dataset
+    from automl.data.importing import BUILTINS, check_size, check_source
 
-    report = check_folder(directory, split_seed=split_seed)
+    check_source(source)
+    if size is not None:
+        check_size(size)
+    if source in BUILTINS or is_dataset(Path(source)):
+        _tell_imported(source, split_seed, size)
+        return
+    report = check_folder(Path(source), split_seed=split_seed, size=size)
     typer.echo(report.summary())
     if report.faults:
         raise typer.Exit(2)
+
+
+def _tell_imported(source: str, split_seed: int, size: tuple[int, int] | None) -> None:
+    """Describe a dataset that was checked when it was written, or is made by this program."""
+    from automl.data.dataset import open_dataset
+    from automl.data.importing import BUILTINS, cached_dataset
+
+    made = source in BUILTINS
+    if made or size is not None:
+        size = _SIZE if size is None else size
+        dataset = cached_dataset(source, size=size, split_seed=split_seed)
+    else:
+        dataset = open_dataset(Path(source))
+    kind = "made by this program" if made else "imported already"
+    typer.echo(f"{source}: {kind}; nothing is left to check")
+    _tell(dataset)
+
+
+def _tell(dataset: Dataset) -> None:
+    from automl.cli.describe import describe_dataset
+
+    warnings = [f"warning    {warning}" for warning in dataset.warnings]
+    for line in [*describe_dataset(dataset.info), *warnings]:
+        typer.echo(line)
 
 
 @data_app.command("import", no_args_is_help=True)
@@ -42,7 +84,7 @@ def import_(
     ],
     size: Annotated[
         tuple[int, int], typer.Option(help="Height and width, multiples of 32: --size 192 256.")
-    ] = (192, 256),
+    ] = _SIZE,
     split_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the split, where there is none.")
     ] = 0,
@@ -51,10 +93,8 @@ def import_(
 
     `automl search` does this by itself, and keeps the result in its cache.
     """
-    from automl.cli.describe import describe_dataset
     from automl.data.importing import import_dataset
 
     dataset = import_dataset(source, size=size, split_seed=split_seed, destination=destination)
-    for line in describe_dataset(dataset.info):
-        typer.echo(line)
+    _tell(dataset)
     typer.echo(f"imported into {destination}")

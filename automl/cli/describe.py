@@ -74,7 +74,21 @@ def describe_experiment(experiment: Experiment) -> list[str]:
         f"budget     {search.trials} trials of at most {train.epochs} epochs, {budget}",
         f"rungs      {_rungs(experiment)}",
         f"proposals  {_sampler(experiment)}, seed {search.seed}",
+        *_schedule_notes(experiment),
     ]
+
+
+def _schedule_notes(experiment: Experiment) -> list[str]:
+    """What of a schedule has another effect than its numbers suggest."""
+    search, train = experiment.search, experiment.train
+    notes = []
+    if train.warmup_epochs > train.epochs / 2:
+        given = f"train.warmup_epochs {train.warmup_epochs:g}"
+        notes.append(f"note       {given} is cut to half of the {train.epochs} epochs")
+    if search.min_epochs >= train.epochs > 1:
+        given = f"search.min_epochs {search.min_epochs}"
+        notes.append(f"note       {given} of {train.epochs} epochs: no trial can be stopped early")
+    return notes
 
 
 def _sampler(experiment: Experiment) -> str:

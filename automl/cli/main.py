@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -64,6 +65,9 @@ def main() -> None:
     # Read when torch is loaded: threads that spin while they wait bring training to a standstill
     # as soon as another program wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A name that the terminal's encoding does not have is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except UsageError as error:

@@ -20,6 +20,10 @@ def predict(
     """Segment one image with a bundle, at the image's own size.
 
     The mask is a PNG of class indices with a palette, so that it can be looked at as well.
+
+    Try it: automl predict results/quickstart/bundles/best photo.jpg --out mask.png
+
+    Next: automl bundle verify BUNDLE tells whether the bundle is what was measured.
     """
     from automl.bundle.predict import predict_file
 

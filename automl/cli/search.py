@@ -48,7 +48,7 @@ def search(
         int | None, typer.Option(min=1, help="Data-parallel processes of each trial.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster; default: start one.")
+        str | None, typer.Option(help="A Ray cluster; default: $RAY_ADDRESS, or one started here.")
     ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Run in this process, without Ray.")
@@ -63,7 +63,8 @@ def search(
 
     Try it without data: automl search --space quickstart.yaml
     """
-    from automl.space.loading import Overrides, load_experiment
+    from automl.cli.experiment import load_checked
+    from automl.space.loading import Overrides
 
     if local and address is not None:
         raise UsageError("--local and --address exclude each other: give one of them")
@@ -75,9 +76,9 @@ def search(
         seed=seed,
         workers=workers_per_trial,
     )
-    experiment = load_experiment(space, overrides)
     root = Path("results", Path(space).stem) if out is None else out
     try:
+        experiment = load_checked(space, overrides)
         _run(experiment, root, _Where(local=local, address=address, overwrite=overwrite))
     except KeyboardInterrupt:
         typer.echo(
@@ -111,18 +112,16 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
 
     # Lines in a pipe are never cut: tables keep their width.
     console = Console() if sys.stdout.isatty() else Console(width=128)
-    console.print("loading PyTorch and the dataset ...", style="dim")
     from automl.stages.pipeline import run_study
-    from automl.stages.preflight import check_models
     from automl.stages.study import Study
 
-    check_models(experiment)
     dataset = _dataset(experiment, console)
-    folder = _study_folder(experiment, root.absolute(), where, dataset.info)
     for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
         console.print(line, highlight=False, markup=False)
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
+        # Nothing is written, and no old study removed, before it is known that jobs can run.
+        folder = _study_folder(experiment, root.absolute(), where, dataset.info)
         for line in describe_plan(experiment, backend.describe(), root):
             console.print(line, highlight=False, markup=False)
         with showing_progress(console, experiment.objectives) as progress:

@@ -21,13 +21,9 @@ def check(
     Next: automl search --space FILE
     """
     from automl.cli.describe import describe_experiment
-    from automl.space.loading import load_experiment
+    from automl.cli.experiment import load_checked
 
-    experiment = load_experiment(file)
-    # Imported only now: faults of the file itself are told at once.
-    from automl.stages.preflight import check_models
-
-    check_models(experiment)
+    experiment = load_checked(file)
     for line in describe_experiment(experiment):
         typer.echo(line)
     typer.echo(f"{file} is sound")

@@ -145,6 +145,8 @@ def _choose(model: SegmentationNet, graph: Any, ratio: float) -> Iterator[_Cut]:
         # groups. As a root it would rank these together and leave each off the grid.
         if layer in done or layer not in graph.module2node or not _is_root(layer):
             continue
+        if _is_rearranged(graph, layer):
+            continue
         everything = list(range(_out_channels(layer)))
         group = graph.get_pruning_group(layer, _out_pruning(graph, layer), everything)
         members = {
@@ -153,7 +155,7 @@ def _choose(model: SegmentationNet, graph: Any, ratio: float) -> Iterator[_Cut]:
             if graph.is_out_channel_pruning_fn(item.dep.handler)
         }
         done |= members
-        if model.head in members or _is_rearranged(group):
+        if model.head in members:
             continue
         channels = _least_important(importance(group), ratio, _blocks(group))
         if channels and _takes_no_others(graph, layer, channels):
@@ -170,13 +172,25 @@ def _is_depthwise(layer: nn.Conv2d) -> bool:
     return layer.groups > 1 and layer.groups == layer.out_channels
 
 
-def _is_rearranged(group: Any) -> bool:
-    """Whether channels of the group pass through a reshape or a split, as in attention.
+def _is_rearranged(graph: Any, root: nn.Module) -> bool:
+    """Whether channels that hang on those of `root` pass through a reshape or a split.
 
-    There, which channels belong together depends on numbers that the graph does not hold.
+    As in attention: which channels belong together depends there on numbers that the graph does
+    not hold. Only nodes are followed, each once: torch-pruning follows sets of channels, of which
+    windowed attention makes more than fit into memory.
     """
-    nodes = (item.dep.target for item in group)
-    return any(node.type in _REARRANGEMENTS and not _is_harmless(node) for node in nodes)
+    start = (graph.module2node[root], _out_pruning(graph, root))
+    seen, waiting = {start}, [start]
+    while waiting:
+        node, pruning = waiting.pop()
+        if node.type in _REARRANGEMENTS and not _is_harmless(node):
+            return True
+        for dependency in node.dependencies:
+            step = (dependency.target, dependency.handler)
+            if dependency.is_triggered_by(pruning) and step not in seen:
+                seen.add(step)
+                waiting.append(step)
+    return False
 
 
 def _is_harmless(node: Any) -> bool:

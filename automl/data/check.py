@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from automl.data.declaration import DECLARATION_FILE
-from automl.data.examine import Counts, Examined, examine
+from automl.data.examine import Counts, Examined, class_pixels, examine
 from automl.data.faults import Fault, describe
 from automl.data.folders import FolderDataset, Sample, Survey, survey_folder
 from automl.records import SPLITS, Split
@@ -34,7 +34,11 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What a check found. Counts and classes cover the sound samples only."""
+    """What a check found.
+
+    Counts and classes cover the sound samples only; where no classes are known, no sample can be
+    sound, and `counts` are those of the samples found.
+    """
 
     root: Path
     name: str
@@ -50,21 +54,28 @@ class CheckReport:
         lines += [_class_line(row) for row in self.classes]
         lines += [f"  note: {warning}" for warning in self.warnings]
         if self.faults:
-            lines += [f"{len(self.faults)} faults:", describe(self.faults)]
+            lines.append(describe(self.faults))
         return "\n".join(lines)
 
 
 @dataclass(slots=True)
 class ClassCounts:
-    """Pixels and images of each class in one split."""
+    """Pixels and images of each class in one split, and the number of its samples."""
 
     pixels: Counts
     images: Counts
+    samples: int = 0
 
     def add(self, found: Counts) -> None:
         """Count one mask, given the pixels that each class has in it."""
         self.pixels += found
         self.images += found > 0
+        self.samples += 1
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there are samples, and none of their pixels has a class."""
+        return self.samples > 0 and not self.pixels.any()
 
 
 def no_counts(num_classes: int) -> dict[Split, ClassCounts]:
@@ -84,12 +95,15 @@ def pixel_shares(counts: ClassCounts) -> tuple[float, ...]:
 
 @dataclass(slots=True)
 class Tally:
-    """What has been seen of a folder dataset so far."""
+    """What has been seen of a folder dataset so far.
+
+    `held` is, for each class, the train image that has most pixels of it, and how many.
+    """
 
     counts: dict[Split, ClassCounts]
     faults: list[Fault]
     seen: dict[bytes, tuple[Split, Path]] = field(default_factory=dict)
-    sound: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    held: dict[int, tuple[int, Path]] = field(default_factory=dict)
     repeats: list[str] = field(default_factory=list)
 
     def add(self, split: Split, examined: Examined) -> None:
@@ -97,24 +111,41 @@ class Tally:
         self.faults += examined.faults
         if examined.class_pixels is None or examined.digest is None:
             return
-        self.sound[split] += 1
         self.counts[split].add(examined.class_pixels)
         path = examined.sample.image
+        if split == "train":
+            for index in np.flatnonzero(examined.class_pixels):
+                pixels = int(examined.class_pixels[index])
+                self.held[int(index)] = max(self.held.get(int(index), (0, path)), (pixels, path))
         first_split, first = self.seen.setdefault(examined.digest, (split, path))
         if first_split != split:
             self.repeats.append(f"{path}: the same image as {first}: scores on it mean little")
 
 
 def check_folder(
-    root: Path, *, split_seed: int = 0, progress: Progress | None = None
+    root: Path,
+    *,
+    split_seed: int = 0,
+    size: tuple[int, int] | None = None,
+    progress: Progress | None = None,
 ) -> CheckReport:
-    """Read every file of a folder dataset and report; raises DataError only without a folder."""
+    """Read every file of a folder dataset and report; raises DataError only without a folder.
+
+    With a `size` (height, width) the samples are resized as for training, too, and what is lost
+    by that is a fault.
+    """
     survey = survey_folder(root, split_seed)
     dataset = survey.dataset
     tally = Tally(counts=no_counts(len(dataset.classes)), faults=list(survey.faults))
-    for split, examined in examine_all(dataset, None, progress):
+    resized = no_counts(len(dataset.classes))
+    for split, examined in examine_all(dataset, size, progress):
         tally.add(split, examined)
+        if examined.mask is not None:
+            resized[split].add(class_pixels(examined.mask, len(dataset.classes)))
     tally.faults += absence_faults(dataset, tally)
+    if size is not None and not tally.faults:
+        lost = losses(resized, dataset.classes, size, tally.held)
+        tally.faults += [Fault(path=root, problem=problem) for problem in lost]
     shares = pixel_shares(tally.counts["train"])
     rows = tuple(
         ClassRow(
@@ -127,7 +158,10 @@ def check_folder(
     return CheckReport(
         root=root,
         name=dataset.name,
-        counts=tally.sound,
+        counts={
+            split: tally.counts[split].samples if rows else len(dataset.samples[split])
+            for split in SPLITS
+        },
         classes=rows,
         faults=tuple(tally.faults),
         warnings=all_warnings(survey, tally),
@@ -159,13 +193,20 @@ def examine_all(
 def absence_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
     """A fault for each class that no sound train mask holds, naming where it does occur.
 
-    Without any sound train sample there is none: the other faults say enough.
+    Also one for each split whose masks have no labelled pixel at all. Without any sound sample
+    there is none: the other faults say enough.
     """
-    if tally.sound["train"] == 0:
-        return []
-    faults = []
+    problem = "every pixel of its masks is ignored: there is nothing to learn or to score"
+    faults = [
+        Fault(path=dataset.root, problem=f"split {split}: {problem}")
+        for split in SPLITS
+        if tally.counts[split].is_blank
+    ]
+    train = tally.counts["train"]
+    if train.samples == 0 or train.is_blank:
+        return faults
     for index, name in enumerate(dataset.classes):
-        if tally.counts["train"].images[index] == 0:
+        if train.images[index] == 0:
             elsewhere = {split: int(tally.counts[split].images[index]) for split in ("val", "test")}
             found = ", ".join(f"{count} of {split}" for split, count in elsewhere.items())
             value = dataset.labels[index]
@@ -177,6 +218,27 @@ def absence_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
             path = declared if declared.is_file() else dataset.root
             faults.append(Fault(path=path, problem=problem))
     return faults
+
+
+def losses(
+    resized: Mapping[Split, ClassCounts],
+    classes: Sequence[str],
+    size: tuple[int, int],
+    held: Mapping[int, tuple[int, Path]],
+) -> list[str]:
+    """What resizing to `size` (height, width) loses: train's last pixel of a class, or all labels.
+
+    `held` is as in `Tally`.
+    """
+    place = f"at {size[0]}x{size[1]} (height x width): choose a larger size"
+    problems = []
+    for index, name in enumerate(classes):
+        if resized["train"].images[index] == 0:
+            pixels, path = held.get(index, (0, None))
+            most = "" if path is None else f" (most of it had {path}, {pixels} pixels)"
+            problems.append(f"no train pixel of class {name!r}{most} is left {place}")
+    blank = [split for split in SPLITS[1:] if resized[split].is_blank]
+    return problems + [f"no labelled pixel of split {split} is left {place}" for split in blank]
 
 
 def all_warnings(survey: Survey, tally: Tally) -> tuple[str, ...]:
@@ -191,7 +253,7 @@ def _thin_classes(dataset: FolderDataset, tally: Tally) -> list[str]:
         f"class {name!r} is absent from {split}: it is not scored there"
         for index, name in enumerate(dataset.classes)
         for split in held_out
-        if images["train"][index] and not images[split][index]
+        if images["train"][index] and images[split].any() and not images[split][index]
     ]
 
 

@@ -11,18 +11,21 @@ ignore_index: 7                       # pixels that neither train nor score
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from automl.data.faults import Fault
+from automl.errors import SpaceError
 from automl.records import IGNORE
+from automl.space.yaml_source import read_yaml
 
 DECLARATION_FILE = "dataset.yaml"
 _KEYS = ("name", "task", "classes", "ignore_index")
 _MAX_LABEL = 65535
+#: Unicode's control characters, line and paragraph separators, and lone surrogates.
+_NO_TEXT = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +53,20 @@ def read_declaration(root: Path) -> Declaration:
     if not path.is_file():
         return _undeclared(root, path.with_suffix(".yml"))
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        return _broken(root, path, [f"cannot be read: {error}"])
+        source = read_yaml(path.read_text(encoding="utf-8"))
+    except (SpaceError, OSError, UnicodeDecodeError) as error:
+        where = "line" if isinstance(error, SpaceError) else "cannot be read:"
+        return _broken(root, path, [f"{where} {error}"])
+    plain = source.plain
     if not isinstance(plain, dict):
         return _broken(root, path, [f"must be a mapping of {', '.join(_KEYS)}, got {plain!r}"])
-    problems = [*_key_problems(plain), *_class_problems(plain), *_ignore_problems(plain)]
+    problems = [
+        *map(str, source.faults),
+        *_key_problems(plain),
+        *_name_problems("name", [plain["name"]] if plain.get("name") is not None else []),
+        *_class_problems(plain.get("classes")),
+        *_ignore_problems(plain.get("ignore_index")),
+    ]
     if problems:
         return _broken(root, path, problems)
     ignored = plain.get("ignore_index")
@@ -88,8 +99,12 @@ def _key_problems(plain: Mapping[object, object]) -> list[str]:
     return problems
 
 
-def _class_problems(plain: Mapping[object, object]) -> list[str]:
-    classes = plain.get("classes")
+def _name_problems(what: str, names: Sequence[object]) -> list[str]:
+    bad = [name for name in names if not _is_name(name)]
+    return [f"{what} must be text of one line, got {bad[0]!r}"] if bad else []
+
+
+def _class_problems(classes: object) -> list[str]:
     if classes is None:
         return []
     if not isinstance(classes, list | dict):
@@ -98,22 +113,18 @@ def _class_problems(plain: Mapping[object, object]) -> list[str]:
     problems = []
     if not 2 <= len(names) <= IGNORE:
         problems.append(f"classes must be 2 to {IGNORE}, got {len(names)}")
-    bad_names = [name for name in names if not isinstance(name, str | int) or name == ""]
-    if bad_names:
-        problems.append(f"names of classes must be texts, got {bad_names[0]!r}")
+    problems += _name_problems("the name of a class", names)
     texts = [str(name) for name in names]
     twice = sorted({text for text in texts if texts.count(text) > 1})
     if twice:
         problems.append(f"names of classes must differ, got {', '.join(twice)} more than once")
-    keys = list(classes) if isinstance(classes, dict) else []
-    bad_keys = [key for key in keys if not _is_label(key)]
+    bad_keys = [key for key in classes if not _is_key(key)] if isinstance(classes, dict) else []
     if bad_keys:
         problems.append(f"values in masks are 0 to {_MAX_LABEL}, got {bad_keys[0]!r} in classes")
     return problems
 
 
-def _ignore_problems(plain: Mapping[object, object]) -> list[str]:
-    ignored = plain.get("ignore_index")
+def _ignore_problems(ignored: object) -> list[str]:
     if ignored is None or _is_label(ignored):
         return []
     return [f"ignore_index must be a value of masks, 0 to {_MAX_LABEL}, got {ignored!r}"]
@@ -121,10 +132,23 @@ def _ignore_problems(plain: Mapping[object, object]) -> list[str]:
 
 def _labels(classes: object) -> dict[int, str] | None:
     if isinstance(classes, dict):
-        return {value: str(name) for value, name in sorted(classes.items())}
+        return dict(sorted((int(value), str(name)) for value, name in classes.items()))
     if isinstance(classes, list):
         return {value: str(name) for value, name in enumerate(classes)}
     return None
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value names something; a number does, `true` would be a slip."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    text = str(value)
+    return bool(text.strip()) and not any(unicodedata.category(sign) in _NO_TEXT for sign in text)
+
+
+def _is_key(text: str) -> bool:
+    """Whether the text of a key is a mask's value, in its one plain form: no 007, no 0x7."""
+    return text.isdecimal() and str(int(text)) == text and _is_label(int(text))
 
 
 def _is_label(value: object) -> bool:

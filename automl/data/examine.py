@@ -120,11 +120,15 @@ def _class_indices(
     share = 100.0 * float(wrong.mean())
     present = {int(value) for value in np.unique(labels)}
     problem = (
-        f"labels out of range: {_shown(values)} on {share:.2g} % of the pixels; "
+        f"labels out of range: {_shown(values)} on {_percent(share)} % of the pixels; "
         f"allowed are {_allowed(dataset)}{_hint(path, values, present)}"
     )
     faults.append(Fault(path=path, problem=problem))
     return None
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1f}" if share >= 0.1 else f"{share:.2g}"
 
 
 def _shown(values: list[int]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from automl.errors import DataError
 
-#: More faults than this are counted, not shown.
+#: Where a dataset is refused, more faults than this are counted, not shown.
 SHOWN_FAULTS = 20
 
 
@@ -29,16 +30,25 @@ def fault_from(path: Path, error: DataError) -> Fault:
 
 
 def describe(faults: Sequence[Fault]) -> str:
-    """One line a fault, the first `SHOWN_FAULTS` of them."""
-    lines = [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]
-    hidden = len(faults) - len(lines)
-    if hidden:
-        lines.append(f"  … and {hidden} more")
-    return "\n".join(lines)
+    """How many faults there are, then one line each."""
+    return "\n".join([f"{_count(faults)}:", *_lines(faults)])
 
 
 def refuse(root: Path, faults: Sequence[Fault]) -> None:
-    """Raise DataError with all faults; do nothing where there is none."""
-    if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise DataError(f"{root}: {count} in the dataset:\n{describe(faults)}")
+    """Raise DataError with the faults, the first `SHOWN_FAULTS` of many; nothing without any."""
+    if not faults:
+        return
+    lines = _lines(faults[:SHOWN_FAULTS])
+    hidden = len(faults) - SHOWN_FAULTS
+    if hidden > 0:
+        command = shlex.join(["automl", "data", "check", str(root)])
+        lines.append(f"  … and {hidden} more: {command} lists all")
+    raise DataError("\n".join([f"{root}: {_count(faults)} in the dataset:", *lines]))
+
+
+def _count(faults: Sequence[Fault]) -> str:
+    return "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+
+
+def _lines(faults: Sequence[Fault]) -> list[str]:
+    return [f"  {fault}" for fault in faults]

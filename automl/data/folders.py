@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,14 @@ from automl.errors import DataError
 from automl.records import SPLITS, Split
 
 IMAGES, MASKS = "images", "masks"
+#: What others call the splits.
+_ALIASES: Mapping[Split, tuple[str, ...]] = MappingProxyType(
+    {
+        "train": ("training", "trn"),
+        "val": ("valid", "validation", "dev"),
+        "test": ("testing", "tst"),
+    }
+)
 #: Formats that do not keep the exact value of a pixel.
 LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 #: Inferred classes above this number mean that the masks do not hold class indices.
@@ -65,10 +74,11 @@ class Survey:
 def survey_folder(root: Path, split_seed: int) -> Survey:
     """Find the samples of a folder and collect faults; raises DataError only where it is none."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
+        raise DataError(f"{root}: {no_folder(root)}")
     declaration = read_declaration(root)
     faults = list(declaration.faults)
     warnings: list[str] = []
+    warnings += _unused_folders(root)
     pairs = {folder: _pair(folder, faults, warnings) for folder in _sample_folders(root)}
     labels, values = declaration.labels, dict[Path, frozenset[int]]()
     is_split = root not in pairs
@@ -76,8 +86,9 @@ def survey_folder(root: Path, split_seed: int) -> Survey:
         values = _mask_values([sample.mask for found in pairs.values() for sample in found])
     if labels is None and not declaration.faults:
         labels = _inferred(root, values, declaration.ignore_index, faults)
-        found_names = ", ".join(labels.values())
-        warnings.append(f"no classes in {DECLARATION_FILE}: found {found_names} in the masks")
+        if labels:
+            found_names = ", ".join(labels.values())
+            warnings.append(f"no classes in {DECLARATION_FILE}: found {found_names} in the masks")
     known = {} if labels is None else labels
     if is_split:
         samples = {split: pairs.get(root / split, ()) for split in SPLITS}
@@ -97,6 +108,11 @@ def survey_folder(root: Path, split_seed: int) -> Survey:
     return Survey(dataset=dataset, faults=tuple(faults), warnings=tuple(warnings))
 
 
+def no_folder(path: Path) -> str:
+    """Why `path` is no dataset, where it is no folder."""
+    return "a file: a dataset is a folder" if path.exists() else "no such folder"
+
+
 def sample_files(root: Path) -> list[Path]:
     """Every file that an import of `root` may read, sorted."""
     folders = [folder / kind for folder in _sample_folders(root) for kind in (IMAGES, MASKS)]
@@ -113,11 +129,37 @@ def _sample_folders(root: Path) -> list[Path]:
     return [root]
 
 
+def _unused_folders(root: Path) -> list[str]:
+    """A warning for each folder that looks like a part of the dataset and is none."""
+    folders = _sample_folders(root)
+    if root in folders:
+        return []
+    flat = [root / kind for kind in (IMAGES, MASKS) if (root / kind).is_dir()]
+    aliases = [path for split, path in _misnamed(root) if root / split in folders]
+    return [
+        f"{path}: not used, for {', '.join(f'{folder.name}/' for folder in folders)} lie beside it"
+        for path in [*flat, *aliases]
+    ]
+
+
+def _misnamed(root: Path) -> list[tuple[Split, Path]]:
+    """The folders that seem to be a split under another name, and which split."""
+    children = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in SPLITS)
+    return [
+        (split, path)
+        for path in children
+        for split in SPLITS
+        if path.name.lower() in (split, *_ALIASES[split])
+    ]
+
+
 def _pair(folder: Path, faults: list[Fault], warnings: list[str]) -> tuple[Sample, ...]:
     absent = [kind for kind in (IMAGES, MASKS) if not (folder / kind).is_dir()]
     if absent:
         missing = " and ".join(f"{kind}/" for kind in absent)
         problem = f"no {missing} here: expected images/ and masks/, or train|val|test with both"
+        hints = [f"call {path.name}/ {split}/" for split, path in _misnamed(folder)]
+        problem += f" ({', '.join(hints)})" if hints else ""
         faults.append(Fault(path=folder, problem=problem))
         return ()
     images = _by_name(folder / IMAGES, faults, warnings)
@@ -145,7 +187,10 @@ def _by_name(folder: Path, faults: list[Fault], warnings: list[str]) -> dict[str
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if not path.is_file() or any(part.startswith(".") for part in relative.parts):
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if not path.is_file():
+            faults += _link_faults(path)
             continue
         if path.suffix.lower() not in readable:
             warnings.append(f"{path}: not used, {path.suffix!r} is no suffix of an image")
@@ -157,6 +202,17 @@ def _by_name(folder: Path, faults: list[Fault], warnings: list[str]) -> dict[str
         else:
             found[name] = path
     return found
+
+
+def _link_faults(path: Path) -> list[Fault]:
+    """What is wrong with something that is no file, where it is a link."""
+    if not path.is_symlink():
+        return []
+    if path.is_dir():
+        problem = "a link to a folder, which is not followed: link its files instead"
+    else:
+        problem = f"a link to {path.readlink()}, which does not exist"
+    return [Fault(path=path, problem=problem)]
 
 
 def _mask_values(masks: Sequence[Path]) -> dict[Path, frozenset[int]]:
@@ -221,8 +277,12 @@ def _empty_splits(
         count = sum(len(own) for own in samples.values())
         problem = f"3 samples or more are needed to divide into train, val and test, got {count}"
         return [Fault(path=root / IMAGES, problem=problem)]
+    meant = {split: f" (call {path.name}/ {split}/)" for split, path in _misnamed(root)}
     return [
-        Fault(path=root / split, problem=f"split {split} is empty: it needs images and masks")
+        Fault(
+            path=root / split,
+            problem=f"split {split} is empty: it needs images and masks{meant.get(split, '')}",
+        )
         for split in SPLITS
         if not samples[split]
     ]

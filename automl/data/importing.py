@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +22,7 @@ from automl.data.check import (
 )
 from automl.data.dataset import FORMAT_VERSION, Dataset, is_dataset, open_dataset
 from automl.data.faults import refuse
-from automl.data.folders import sample_files, survey_folder
+from automl.data.folders import no_folder, sample_files, survey_folder
 from automl.data.writing import DatasetWriter
 from automl.errors import DataError, UsageError
 from automl.records import short_hash
@@ -29,6 +30,11 @@ from automl.space.fields import Side
 from automl.store.atomic import STAGED_SUFFIX, staged_folder
 
 BUILTIN_PREFIX = "builtin:"
+
+
+class StorageError(DataError):
+    """An imported dataset cannot be written: a full disk, say."""
+
 
 #: Datasets that are made, not read: each fills a folder, given size and seed.
 BUILTINS: Mapping[str, Callable[[Path, tuple[int, int], int], None]] = {
@@ -60,13 +66,14 @@ def import_dataset(
 
     Raises:
         UsageError: networks do not take this size (`check_size`).
-        DataError: all faults of the source, or `destination` holds something else.
+        DataError: all faults of the source, or `destination` holds something else; StorageError
+            where it cannot be written.
     """
     check_source(source)
     check_size(size)
     if destination.exists() and not _is_replaceable(destination):
         raise DataError(f"{destination}: holds something that is no dataset: choose another place")
-    with staged_folder(destination) as staging:
+    with _storing(destination, source), staged_folder(destination) as staging:
         if source in BUILTINS:
             BUILTINS[source](staging, size, split_seed)
         else:
@@ -103,9 +110,8 @@ def cached_dataset(
         return import_dataset(
             source, size=size, split_seed=split_seed, destination=place, progress=progress
         )
-    except OSError as error:
-        hint = "set AUTOML_CACHE to a folder that can be written"
-        raise DataError(f"{place}: cannot be written: {error}: {hint}") from error
+    except StorageError as error:
+        raise DataError(f"{error}: set AUTOML_CACHE to a folder that can be written") from error
 
 
 def default_cache() -> Path:
@@ -122,8 +128,8 @@ def check_source(source: str) -> None:
         raise DataError(f"unknown dataset {source!r}: built in are {', '.join(BUILTINS)}")
     if not Path(source).is_dir():
         raise DataError(
-            f"{source}: no such folder: give one that holds images/ and masks/ (or train|val|test "
-            f"with both), or one of {', '.join(BUILTINS)}"
+            f"{source}: {no_folder(Path(source))}: give one that holds images/ and masks/ (or "
+            f"train|val|test with both), or one of {', '.join(BUILTINS)}"
         )
 
 
@@ -135,6 +141,17 @@ def check_size(size: tuple[int, int]) -> None:
         raise UsageError(
             f"size (height, width): given {size}; allowed: two multiples of 32 from 32 to 2048"
         ) from None
+
+
+@contextmanager
+def _storing(destination: Path, source: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError, unless it is about a file of the source."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and Path(error.filename).is_relative_to(source):
+            raise
+        raise StorageError(f"{destination}: cannot be written: {error}") from error
 
 
 def _write_folder_dataset(
@@ -149,8 +166,12 @@ def _write_folder_dataset(
             if examined.image is not None and examined.mask is not None and not tally.faults:
                 writer.add(split, examined.sample.name, examined.image, examined.mask)
         refuse(root, [*tally.faults, *absence_faults(dataset, tally)])
-        warnings = all_warnings(survey, tally)
-        writer.finish(dataset.name, ignore_index=dataset.ignore_index, warnings=warnings)
+        writer.finish(
+            dataset.name,
+            ignore_index=dataset.ignore_index,
+            warnings=all_warnings(survey, tally),
+            held=tally.held,
+        )
 
 
 def _imported_already(root: Path, size: tuple[int, int]) -> Dataset:

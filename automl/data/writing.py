@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from automl.data.check import no_counts, pixel_shares
+from automl.data.check import losses, no_counts, pixel_shares
 from automl.data.dataset import INFO_FILE, UInt8, dataset_document, split_file, split_schema
 from automl.data.examine import class_pixels
 from automl.errors import DataError
@@ -57,20 +58,22 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             self._moments.add(image, mask)
 
     def finish(
-        self, name: str, *, ignore_index: int | None, warnings: Sequence[str] = ()
+        self,
+        name: str,
+        *,
+        ignore_index: int | None,
+        warnings: Sequence[str] = (),
+        held: Mapping[int, tuple[int, Path]] = MappingProxyType({}),
     ) -> DatasetInfo:
         """Write the rest of the rows and `dataset.json`, with the warnings about the source.
 
-        Raises DataError where a class of train holds no pixel at this size.
+        Raises DataError where train has no pixel of a class at this size, or another split no
+        labelled pixel; `held`, as in `Tally`, names what had some.
         """
         self._close_files()
-        lost = np.flatnonzero(self._counts["train"].images == 0)
-        if len(lost):
-            names = ", ".join(self._classes[index] for index in lost)
-            raise DataError(
-                f"{name}: no train pixel of class {names} is left at "
-                f"{self._size[0]}x{self._size[1]} (height x width): choose a larger size"
-            )
+        lost = losses(self._counts, self._classes, self._size, held)
+        if lost:
+            raise DataError("\n".join(f"{name}: {problem}" for problem in lost))
         info = DatasetInfo(
             name=name,
             task="segmentation",

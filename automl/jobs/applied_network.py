@@ -45,7 +45,7 @@ def twin_of(params: TrialParameters, info: DatasetInfo, seed: int) -> Segmentati
     The encoder is what is compared; it is drawn first, so what follows does not change it.
     """
     spec = replace(params.model_spec(), pretrained=False, decoder_width=_LEAST_WIDTH)
-    return build_model(spec, num_classes=len(info.classes), seed=seed)
+    return build_model(spec, num_classes=len(info.classes), size=info.size, seed=seed)
 
 
 def other_width(params: TrialParameters, model: SegmentationNet) -> str | None:

@@ -24,6 +24,7 @@ from automl.models.encoders import (
 from automl.models.initialisation import initialise_decoder, initialise_head
 from automl.models.weights import load_encoder_weights
 from automl.records import ModelSpec, Normalisation
+from automl.space.faults import Fault
 
 #: Heights and widths of images must be multiples of this: the stride of the coarsest map.
 SIZE_STEP = 32
@@ -34,8 +35,9 @@ _WIDTHS = range(16, 513, 8)
 class SegmentationNet(nn.Module):
     """Encoder, decoder and a 1x1 head, then bilinear enlargement to the size of the images.
 
-    `stride` is that of the decoder's features. The head's convolution is the only layer whose
-    output channels mean something: the classes.
+    Some encoders take only images of the size that they were built for. `stride` is that of the
+    decoder's features. The head's convolution is the only layer whose output channels mean
+    something: the classes.
     """
 
     def __init__(
@@ -67,23 +69,26 @@ class SegmentationNet(nn.Module):
         return logits_nkhw, features_nchw
 
 
-def build_model(spec: ModelSpec, *, num_classes: int, seed: int) -> SegmentationNet:
+def build_model(
+    spec: ModelSpec, *, num_classes: int, size: tuple[int, int], seed: int
+) -> SegmentationNet:
     """Build the network of `spec` on the CPU, in training mode; same seed, same weights.
 
-    PyTorch's global random state is left as it was. Raises UsageError for an unknown encoder or
-    decoder, a width out of range or an impossible pair; TrialError where pretrained weights
-    cannot be fetched, read, or do not fit.
+    It is made for images of `size` (height, width). PyTorch's global random state is left as it
+    was. Raises UsageError for an unknown encoder or decoder, a width out of range or an impossible
+    pair; TrialError where pretrained weights cannot be fetched, read, or do not fit.
     """
     kind = _kind_of(spec)
     if num_classes < 2:
         raise UsageError(f"a segmentation has at least 2 classes, got {num_classes}")
-    positions, features = _choose_features(spec, kind)
+    positions, features = _choose_features(spec, kind, size)
     # The CPU generator alone, so that a GPU's random state needs no saving.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         encoder = build_encoder(
             spec.encoder,
             output_stride=kind.output_stride,
+            size=size,
             positions=positions,
             pretrained=spec.pretrained is True,
         )
@@ -95,26 +100,34 @@ def build_model(spec: ModelSpec, *, num_classes: int, seed: int) -> Segmentation
     return SegmentationNet(encoder, decoder, head, stride=kind.stride)
 
 
-def check_spec(spec: ModelSpec) -> list[str]:
-    """List what is wrong with `spec`; an empty list where it can be built.
+def check_spec(spec: ModelSpec, size: tuple[int, int]) -> list[Fault]:
+    """List what is wrong with `spec` at a size (height, width); nothing where it can be built.
 
+    The path of a fault is the field to blame; of a pair that does not fit it is the encoder.
     Allocates no weights, except for the few encoders that cannot be built on the meta device.
     """
-    problems = [*_decoder_problems(spec)]
+    faults = check_names(spec)
+    if not any(fault.path in {("encoder",), ("decoder",)} for fault in faults):
+        try:
+            _choose_features(spec, DECODERS[spec.decoder], size)
+        except UsageError as error:
+            faults.append(Fault(path=("encoder",), problem=str(error)))
+    return faults
+
+
+def check_names(spec: ModelSpec) -> list[Fault]:
+    """The part of `check_spec` that holds for images of every size: each field by itself."""
+    faults = [*_decoder_faults(spec)]
+    if isinstance(spec.pretrained, str) and not Path(spec.pretrained).is_file():
+        faults.append(Fault(path=("pretrained",), problem=f"no such file: {spec.pretrained}"))
     try:
         check_encoder_name(spec.encoder)
     except UsageError as error:
-        return [*problems, str(error)]
-    if isinstance(spec.pretrained, str) and not Path(spec.pretrained).is_file():
-        problems.append(f"pretrained: no such file: {spec.pretrained}")
+        return [*faults, Fault(path=("encoder",), problem=str(error))]
     if spec.pretrained is True and not timm.is_model_pretrained(spec.encoder):
-        problems.append(f"pretrained: timm has no weights for '{spec.encoder}'")
-    if spec.decoder in DECODERS:
-        try:
-            _choose_features(spec, DECODERS[spec.decoder])
-        except UsageError as error:
-            problems.append(str(error))
-    return problems
+        problem = f"timm has no weights for '{spec.encoder}'"
+        faults.append(Fault(path=("pretrained",), problem=problem))
+    return faults
 
 
 def normalisation_for(spec: ModelSpec, dataset_norm: Normalisation) -> Normalisation:
@@ -134,26 +147,30 @@ def normalisation_for(spec: ModelSpec, dataset_norm: Normalisation) -> Normalisa
 
 
 def _kind_of(spec: ModelSpec) -> DecoderKind:
-    problems = _decoder_problems(spec)
-    if problems:
-        raise UsageError("; ".join(problems))
+    faults = _decoder_faults(spec)
+    if faults:
+        raise UsageError("; ".join(map(str, faults)))
     return DECODERS[spec.decoder]
 
 
-def _decoder_problems(spec: ModelSpec) -> list[str]:
-    problems = []
+def _decoder_faults(spec: ModelSpec) -> list[Fault]:
+    faults = []
     if spec.decoder not in DECODERS:
-        problems.append(f"decoder: no '{spec.decoder}'; allowed: {', '.join(DECODERS)}")
+        problem = f"no '{spec.decoder}'; allowed: {', '.join(DECODERS)}"
+        faults.append(Fault(path=("decoder",), problem=problem))
     if spec.decoder_width not in _WIDTHS:
         allowed = f"a multiple of {_WIDTHS.step} from {_WIDTHS.start} to {_WIDTHS.stop - 1}"
-        problems.append(f"decoder_width: got {spec.decoder_width}; allowed: {allowed}")
-    return problems
+        problem = f"got {spec.decoder_width}; allowed: {allowed}"
+        faults.append(Fault(path=("decoder_width",), problem=problem))
+    return faults
 
 
-def _choose_features(spec: ModelSpec, kind: DecoderKind) -> tuple[tuple[int, ...], EncoderFeatures]:
+def _choose_features(
+    spec: ModelSpec, kind: DecoderKind, size: tuple[int, int]
+) -> tuple[tuple[int, ...], EncoderFeatures]:
     """The encoder's maps for the decoder, as places and as a description, finest first."""
     try:
-        description = describe_encoder(spec.encoder, kind.output_stride)
+        description = describe_encoder(spec.encoder, kind.output_stride, size)
     except UsageError as error:
         raise UsageError(f"decoder '{spec.decoder}': {error}") from error
     missing = [stride for stride in kind.strides if description.position(stride) is None]

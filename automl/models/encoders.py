@@ -1,4 +1,4 @@
-"""Any timm network that gives feature maps, behind one shape of output.
+"""timm networks that give feature maps of images of one size, behind one shape of output.
 
 Legend: N batch, C channels, H and W pixels. A *stride* of 8 means a map of H/8 by W/8.
 """
@@ -17,9 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from automl.errors import TrialError, UsageError
-
-#: What `describe_encoder` sends through: two different sides, so that a swap would show.
-_PROBE = (64, 96)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +90,7 @@ def check_encoder_name(name: str) -> None:
         return
     nearest = nearest_encoders(name)
     hint = f"did you mean {', '.join(nearest)}?" if nearest else "see timm.list_models()"
-    raise UsageError(f"encoder: timm has no model '{name}'; {hint}")
+    raise UsageError(f"timm has no model '{name}'; {hint}")
 
 
 @cache
@@ -102,33 +99,36 @@ def _known_encoders() -> frozenset[str]:
 
 
 @cache
-def describe_encoder(name: str, output_stride: int) -> EncoderDescription:
-    """Find out what feature maps timm's `name` gives, without allocating its weights.
+def describe_encoder(name: str, output_stride: int, size: tuple[int, int]) -> EncoderDescription:
+    """Find out what maps timm's `name` gives of images of `size`, without allocating its weights.
 
-    With `output_stride` below 32 the last stages are dilated instead of strided. Raises
-    UsageError where the name is unknown, where the network gives no feature maps, takes no such
-    stride, or does not take images of any size.
+    `size` is (height, width). With `output_stride` below 32 the last stages are dilated instead of
+    strided. Raises UsageError where the name is unknown, where the network gives no feature maps,
+    takes no such stride, or gives maps that do not divide this size.
     """
     check_encoder_name(name)
-    problem = f"encoder '{name}' does not give feature maps for images of every size"
+    height, width = size
+    problem = f"encoder '{name}' gives no feature maps of {height}x{width} images (height x width)"
     if output_stride != 32:
         problem = f"encoder '{name}' cannot be dilated to output stride {output_stride}"
     # Whatever goes wrong in a network that was not made for this is the same news to the user.
     try:
-        model, shapes = _probe(name, output_stride)
+        model, shapes = _probe(name, output_stride, size)
     except Exception as error:
         raise UsageError(f"{problem}: {_first_line(error)}") from error
     channels_last = str(getattr(model, "output_fmt", "NCHW")) in {"NHWC", "Format.NHWC"}
     strides = tuple(int(stride) for stride in model.feature_info.reduction())
     channels = tuple(int(count) for count in model.feature_info.channels())
-    height, width = _PROBE
     expected = [
         (math.ceil(height / stride), math.ceil(width / stride), count)
         for stride, count in zip(strides, channels, strict=True)
     ]
     got = [shape[1:] if channels_last else (*shape[2:], shape[1]) for shape in shapes]
     if got != expected:
-        raise UsageError(f"{problem}: declared (height, width, channels) {expected}, gave {got}")
+        raise UsageError(
+            f"{problem}: declared (height, width, channels) {expected}, gave {got}; "
+            "it may fit another size"
+        )
     return EncoderDescription(
         strides=strides,
         channels=channels,
@@ -138,21 +138,26 @@ def describe_encoder(name: str, output_stride: int) -> EncoderDescription:
 
 
 def build_encoder(
-    name: str, *, output_stride: int, positions: tuple[int, ...], pretrained: bool
+    name: str,
+    *,
+    output_stride: int,
+    size: tuple[int, int],
+    positions: tuple[int, ...],
+    pretrained: bool,
 ) -> TimmEncoder:
     """Build timm's `name` with its own initialisation, or with the weights that timm downloads.
 
-    `positions` are places in `describe_encoder(name, output_stride)`. Raises TrialError where
-    the weights cannot be fetched.
+    `positions` are places in `describe_encoder(name, output_stride, size)`. Raises TrialError
+    where the weights cannot be fetched.
     """
-    description = describe_encoder(name, output_stride)
+    description = describe_encoder(name, output_stride, size)
     indices = tuple(description.indices[position] for position in positions)
     if not pretrained:
-        model = _create(name, output_stride, indices, pretrained=False)
+        model = _create(name, output_stride, size, indices)
         return TimmEncoder(model, channels_last=description.channels_last)
     # The hub's client raises errors of several libraries for a host that is out of reach.
     try:
-        model = _create(name, output_stride, indices, pretrained=True)
+        model = _create(name, output_stride, size, indices, pretrained=True)
     except Exception as error:
         message = (
             f"pretrained: the weights of '{name}' could not be fetched ({_first_line(error)}). "
@@ -162,16 +167,18 @@ def build_encoder(
     return TimmEncoder(model, channels_last=description.channels_last)
 
 
-def _probe(name: str, output_stride: int) -> tuple[Any, list[tuple[int, ...]]]:
+def _probe(
+    name: str, output_stride: int, size: tuple[int, int]
+) -> tuple[Any, list[tuple[int, ...]]]:
     """The network and the shapes of its maps; on the meta device, where it can be built there."""
     try:
         with torch.device("meta"):
-            model = _create(name, output_stride, None, pretrained=False)
-            return model, _shapes(model, torch.empty(1, 3, *_PROBE))
+            model = _create(name, output_stride, size)
+            return model, _shapes(model, torch.empty(1, 3, *size))
     except (NotImplementedError, RuntimeError):
         # Some networks compute with their buffers while they are built: that needs real numbers.
-        model = _create(name, output_stride, None, pretrained=False)
-        return model, _shapes(model, torch.zeros(1, 3, *_PROBE))
+        model = _create(name, output_stride, size)
+        return model, _shapes(model, torch.zeros(1, 3, *size))
 
 
 def _shapes(model: nn.Module, images_nchw: Tensor) -> list[tuple[int, ...]]:
@@ -180,13 +187,22 @@ def _shapes(model: nn.Module, images_nchw: Tensor) -> list[tuple[int, ...]]:
 
 
 def _create(
-    name: str, output_stride: int, indices: tuple[int, ...] | None, *, pretrained: bool
+    name: str,
+    output_stride: int,
+    size: tuple[int, int],
+    indices: tuple[int, ...] | None = None,
+    *,
+    pretrained: bool = False,
 ) -> Any:
     options: dict[str, Any] = {"features_only": True, "pretrained": pretrained}
     if output_stride != 32:
         options["output_stride"] = output_stride
     if indices is not None:
         options["out_indices"] = indices
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        # Windows or position embeddings are made for one size: timm makes them for ours.
+        options["img_size"] = size
     return timm.create_model(name, **options)
 
 

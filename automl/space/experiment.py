@@ -124,7 +124,7 @@ class TrainSettings(_Settings):
     workers: Count = 1
     """Processes of a trial; 2 or more train data-parallel."""
     warmup_epochs: NotNegative = 1.0
-    """Epochs of linear warm-up before the cosine decay."""
+    """Epochs of linear warm-up before the cosine decay; at most half of the run counts."""
     accumulate: Count = 1
     """Batches whose gradients are added up for one step."""
     clip_norm: Positive = 1.0

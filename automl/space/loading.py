@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,10 @@ from automl.space.experiment import Experiment
 from automl.space.faults import Fault, FaultsError, KeyPath, key_text
 from automl.space.parameters import nearest
 from automl.space.yaml_source import Source, read_yaml
+
+#: Looks further into an experiment than this layer can. The second argument holds the keys that
+#: have faults already: in the experiment given they have their defaults.
+Check = Callable[[Experiment, Set[KeyPath]], Sequence[Fault]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +45,10 @@ _TARGETS: Mapping[str, tuple[KeyPath, str]] = MappingProxyType(
 )
 
 
-def load_experiment(path_or_name: str, overrides: Overrides | None = None) -> Experiment:
-    """Read and check an experiment file.
+def load_experiment(
+    path_or_name: str, overrides: Overrides | None = None, *, check: Check | None = None
+) -> Experiment:
+    """Read and check an experiment file; what `check` finds is told with the other faults.
 
     Raises:
         SpaceError: the file does not exist, or it has faults; every one is listed as
@@ -63,13 +69,31 @@ def load_experiment(path_or_name: str, overrides: Overrides | None = None) -> Ex
     faults = list(source.faults)
     try:
         experiment = Experiment.from_json(plain)
+        faults += [] if check is None else check(experiment, frozenset())
     except FaultsError as error:
         faults += error.faults
+        faults += [] if check is None else _checked_beside(plain, error.faults, check)
     if faults:
         # In the order of the file; overrides, which have no line, first.
         faults.sort(key=lambda fault: 0 if fault.path in options else source.line(fault.path))
         raise SpaceError("\n".join(_located(fault, path, source, options) for fault in faults))
     return experiment
+
+
+def _checked_beside(
+    plain: Mapping[str, Any], told: Sequence[Fault], check: Check
+) -> Sequence[Fault]:
+    """What `check` finds in the rest of an experiment that has faults, as far as it is possible."""
+    unknown = {fault.path[:2] for fault in told}
+    rest = {
+        section: {key: value for key, value in content.items() if (section, key) not in unknown}
+        for section, content in plain.items()
+        if (section,) not in unknown and isinstance(content, Mapping)
+    }
+    try:
+        return check(Experiment.from_json(rest), unknown)
+    except FaultsError:
+        return []
 
 
 def _without_empty_sections(plain: Mapping[str, Any]) -> dict[str, Any]:

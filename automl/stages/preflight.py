@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from itertools import product
 
-from automl.errors import SpaceError
-from automl.models.build import check_spec
+from automl.models.build import check_names, check_spec
 from automl.records import Scalar
 from automl.space.domains import Choice
 from automl.space.experiment import Experiment
+from automl.space.faults import Fault, KeyPath
 from automl.space.parameters import DEFAULTS, parameters_from
 
 _MODEL_NAMES = ("encoder", "decoder", "pretrained")
 
+#: What decides, beside its name, whether an encoder gives the maps that are needed.
+_SHAPES: frozenset[KeyPath] = frozenset({("data",), ("data", "size"), ("space", "decoder")})
 
-def check_models(experiment: Experiment) -> None:
-    """Check each encoder with each decoder and each source of weights.
 
-    Raises:
-        SpaceError: naming every pair that cannot be built, and every batch that is too small.
+def model_faults(experiment: Experiment, unknown: Set[KeyPath]) -> list[Fault]:
+    """Check each encoder with each decoder and each source of weights, and the smallest batch.
+
+    Gives every name and every pair that cannot be built. `unknown` are keys whose own faults are
+    told elsewhere; in `experiment` they have their defaults, on which nothing is built here.
     """
     options = [_options(experiment, name) for name in _MODEL_NAMES]
-    faults: dict[str, None] = {}
+    faults: dict[Fault, None] = {}
     for values in product(*options):
         named = dict(zip(_MODEL_NAMES, values, strict=True))
         if _possible(experiment, named):
-            faults |= dict.fromkeys(check_spec(parameters_from(named).model_spec()))
+            faults |= dict.fromkeys(_faults(experiment, named, unknown))
+    faults |= dict.fromkeys(_batch_faults(experiment))
+    return list(faults)
+
+
+def _faults(
+    experiment: Experiment, named: Mapping[str, Scalar], unknown: Set[KeyPath]
+) -> Iterator[Fault]:
+    spec = parameters_from(named).model_spec()
+    shapes_are_known = not unknown & _SHAPES
+    found = check_spec(spec, experiment.data.size) if shapes_are_known else check_names(spec)
+    for fault in found:
+        name = str(fault.path[0])
+        yield Fault(path=_place(experiment, name, named[name]), problem=fault.problem)
+
+
+def _batch_faults(experiment: Experiment) -> Iterator[Fault]:
     workers = experiment.train.workers
     smallest = min(int(value) for value in _bounds(experiment, "batch_size"))
     if smallest < workers:
-        faults[f"batch_size: given {smallest}; allowed: >= {workers}, one image a worker"] = None
-    if faults:
-        raise SpaceError("\n".join(["the space holds what cannot be built:", *faults]))
+        problem = f"given {smallest}; allowed: >= {workers}, one image a worker"
+        yield Fault(path=_place(experiment, "batch_size", smallest), problem=problem)
+
+
+def _place(experiment: Experiment, name: str, value: Scalar) -> KeyPath:
+    """Where the file says that a parameter may have this value."""
+    domain = experiment.space.domains.get(name)
+    if isinstance(domain, Choice) and len(domain.options) > 1:
+        return ("space", name, "choice", domain.options.index(value))
+    return ("space", name)
 
 
 def _options(experiment: Experiment, name: str) -> tuple[Scalar, ...]:

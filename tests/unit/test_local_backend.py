@@ -12,9 +12,9 @@ def experiment_of(**train):
     return Experiment.from_json({"space": {"alpha": 0.5}, "train": {"device": "cpu", **train}})
 
 
-def context_of(tmp_path, **train):
+def context_of(tmp_path):
     return JobContext(
-        experiment=experiment_of(**train),
+        experiment=experiment_of(),
         study_root=tmp_path,
         dataset_root=tmp_path,
         threads=1,
@@ -48,9 +48,9 @@ def test_trials_run_one_after_another_until_there_are_no_more(monkeypatch, tmp_p
     assert ran == [(0, 2, True), (1, 1, True), (2, 0, True)]
 
 
-def test_several_workers_a_trial_need_ray(tmp_path):
+def test_several_workers_a_trial_need_ray():
     with pytest.raises(UsageError, match=r"train.workers: given 2; allowed without Ray: 1"):
-        LocalBackend(experiment_of()).run_trials(FakeConductor(), context_of(tmp_path, workers=2))
+        LocalBackend(experiment_of(workers=2))
 
 
 def test_a_report_reaches_the_conductor_and_its_verdict_comes_back():

@@ -9,6 +9,7 @@ def test_card_tells_what_the_manifest_knows(make_manifest):
         "# 0003-abcdef12-int8",
         "48 x 32 pixels",
         "| 3 | rust | #",
+        "on images and masks resized to 48 x 32 pixels (width x height)",
         "| val | miou | 0.7100 |",
         "| test | miou | 0.6900 |",
         "| latency, median | 4.20 ms |",

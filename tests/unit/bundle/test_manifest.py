@@ -11,6 +11,7 @@ def test_manifest_survives_json(make_manifest):
     manifest = make_manifest()
     plain = manifest_json(manifest)
     assert plain["schema_version"] == 1
+    assert plain["metrics_measured_on"] == "images and masks resized to input.size"
     assert plain["created"] == "2025-01-02T03:04:05Z"
     assert plain["params"] == {
         "encoder": "mobilenetv3_small_100",
@@ -31,6 +32,12 @@ def test_unknown_version_is_named(make_manifest, version):
 def test_text_that_is_no_manifest_is_refused(text):
     with pytest.raises(BundleError, match=r"not JSON|schema_version None"):
         parse_manifest(text)
+
+
+def test_a_fault_of_the_whole_is_told_without_a_key(make_manifest):
+    plain = manifest_json(make_manifest()) | {"classes": []}
+    with pytest.raises(BundleError, match=r"^Value error, classes must be 1 to 255, got 0$"):
+        parse_manifest(json.dumps(plain))
 
 
 def test_every_fault_is_listed(make_manifest):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from itertools import count
@@ -87,6 +88,36 @@ def test_wrong_input_is_told_and_nothing_written(bundle, photo, tmp_path):
     with pytest.raises(BundleError, match="no such folder"):
         predict_file(tmp_path / "none", photo, tmp_path / "mask.png")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_cannot_be_written_is_told_by_its_own_name(bundle, photo, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "mask.png"
+    for folder in (tmp_path, tmp_path / "folder.png"):
+        with pytest.raises(UsageError, match=rf"^{folder}: a folder: name the file to write"):
+            predict_file(bundle, photo, folder)
+    with pytest.raises(UsageError, match=rf"^{below}: cannot be written: "):
+        predict_file(bundle, photo, below)
+    with pytest.raises(UsageError, match=rf"^{below}: cannot be written: "):
+        predict_file(bundle, photo, tmp_path / "mask.png", overlay=below)
+
+
+def test_class_names_need_no_locale(write, make_manifest, photo, tmp_path):
+    names = ("\u00dcbergang", "b", "c", "d", "e")
+    manifest = make_manifest(classes=names)
+    bundle = write(tmp_path / "named", manifest=manifest)
+    words = ["predict", str(bundle), str(photo), "--out", str(tmp_path / "mask.png")]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    program = "import sys; from automl.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, **plain},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert names[0] in done.stdout.decode()
 
 
 def test_prediction_and_verification_need_no_training_library(bundle, photo, tmp_path):

@@ -1,14 +1,31 @@
+import io
 import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from automl.cli import main as entry
 from automl.cli import search as command
 from automl.cli.interruption import InterruptibleProgress, interruptible
 from automl.errors import StudyError, UsageError
+from automl.records import DatasetInfo, Normalisation
+from automl.space.experiment import Experiment
+from automl.store.layout import StudyFolder
+
+INFO = DatasetInfo(
+    name="toy",
+    task="segmentation",
+    classes=("ground", "crack"),
+    size=(96, 96),
+    counts={"train": 2, "val": 1, "test": 1},
+    class_pixel_share=(0.5, 0.5),
+    class_images={"train": (2, 2), "val": (1, 1), "test": (1, 1)},
+    normalisation=Normalisation(mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0)),
+    fingerprint="f" * 64,
+)
 
 
 @pytest.mark.parametrize(("error", "code"), [(UsageError("a typo"), 2), (StudyError("a fault"), 1)])
@@ -83,3 +100,47 @@ def test_options_replace_what_the_file_says(monkeypatch, tiny_space):
 def test_local_and_a_cluster_exclude_each_other(tiny_space):
     with pytest.raises(UsageError, match="--local and --address exclude each other"):
         command.search(space=str(tiny_space), local=True, address="auto")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"device": "cuda"}, "torch sees no CUDA device"),
+        ({"workers": 2}, "allowed without Ray: 1"),
+    ],
+)
+def test_a_search_that_cannot_run_keeps_the_old_study(monkeypatch, tmp_path, change, told):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    dataset = SimpleNamespace(info=INFO, warnings=())
+    monkeypatch.setattr(command, "_dataset", lambda *_: dataset)
+    plain = {"space": {"encoder": "test_resnet"}}
+    old = Experiment.from_json(plain)
+    root = tmp_path / "out"
+    folder = StudyFolder.open_or_create(root, old.to_json(), old.key())
+    folder.journal_file.write_text("what was found")
+    new = Experiment.from_json({**plain, "train": change})
+    where = command._Where(local=True, address=None, overwrite=True)
+    for place in (root, tmp_path / "new"):
+        with pytest.raises(UsageError, match=told):
+            command._run(new, place, where)
+    assert folder.journal_file.read_text() == "what was found"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cluster_in_the_environment_is_no_hindrance_to_local(monkeypatch, tiny_space):
+    seen = []
+    monkeypatch.setattr(command, "_run", lambda *given: seen.append(given))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    words = ["search", "--space", str(tiny_space), "--local"]
+    done = CliRunner().invoke(entry.app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    ((_, _, where),) = seen
+    assert (where.local, where.address) == (True, None)
+
+
+def test_a_terminal_without_a_letter_is_told_its_number(monkeypatch):
+    terminal = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding="ascii"))
+    monkeypatch.setattr(entry, "app", lambda: print("\u00dcbergang", flush=True))
+    entry.main()
+    assert terminal.getvalue() == b"\\xdcbergang\n"

@@ -184,6 +184,26 @@ def test_a_plan_says_where_it_runs_and_what_follows(experiment):
     assert "INT8" not in "\n".join(describe_plan(floats, "x", Path("y")))
 
 
+@pytest.mark.parametrize(
+    ("sections", "notes"),
+    [
+        ({"train": {"epochs": 4}}, []),
+        (
+            {"train": {"epochs": 4, "warmup_epochs": 2.5}},
+            ["note       train.warmup_epochs 2.5 is cut to half of the 4 epochs"],
+        ),
+        (
+            {"train": {"epochs": 4}, "search": {"min_epochs": 4}},
+            ["note       search.min_epochs 4 of 4 epochs: no trial can be stopped early"],
+        ),
+    ],
+)
+def test_a_schedule_that_is_not_what_it_seems_is_noted(sections, notes):
+    experiment = Experiment.from_json({"space": {"alpha": 0.5}, **sections})
+    lines = describe_experiment(experiment)
+    assert [line for line in lines if line.startswith("note")] == notes
+
+
 def test_a_study_ends_with_what_further_seeds_gave():
     best, default = candidate("trial1-int8", 0.55, 4.0), candidate("trial0-fp32", 0.50, 10.0)
     repeats = Repeats(

@@ -30,7 +30,7 @@ MOBILE = (
 
 def net(encoder: str, decoder: str, *, width: int = 48, seed: int = 0):
     spec = ModelSpec(encoder=encoder, decoder=decoder, decoder_width=width)
-    return build_model(spec, num_classes=5, seed=seed)
+    return build_model(spec, num_classes=5, size=(64, 64), seed=seed)
 
 
 def warmed(model):
@@ -220,3 +220,14 @@ def test_networks_that_cannot_be_pruned_are_told_and_left_alone():
     with pytest.raises(TrialError, match="cannot be narrowed; set pruning_ratio to 0"):
         prune(model, SMALL, 0.3)
     assert widths(model) == before
+
+
+def test_windowed_attention_is_left_whole_without_following_each_of_its_channels():
+    # torch-pruning follows sets of channels: from these windows more than fit into memory.
+    model = net("maxvit_pico_rw_256", "fpn_lite")
+    pruned = prune(model, torch.zeros(1, 3, 64, 64), 0.5)
+    assert pruned.decoder.fuse[3].out_channels == 24 < model.decoder.fuse[3].out_channels
+    attention = {name for name, _ in model.named_parameters() if ".qkv." in name}
+    shapes = {name: value.shape for name, value in pruned.named_parameters()}
+    assert attention
+    assert all(shapes[n] == p.shape for n, p in model.named_parameters() if n in attention)

@@ -16,12 +16,12 @@ def shapes(model):
 
 @pytest.fixture
 def skeleton():
-    return build_model(SPEC, num_classes=3, seed=1)
+    return build_model(SPEC, num_classes=3, size=(64, 64), seed=1)
 
 
 @pytest.fixture
 def state():
-    model = build_model(SPEC, num_classes=3, seed=0)
+    model = build_model(SPEC, num_classes=3, size=(64, 64), seed=0)
     return prune(model, torch.zeros(1, 3, 64, 64), 0.5).state_dict()
 
 
@@ -41,7 +41,7 @@ def test_the_rebuilt_network_does_not_share_memory_with_the_state(skeleton, stat
 
 
 def test_an_unpruned_state_is_simply_loaded(skeleton):
-    full = build_model(SPEC, num_classes=3, seed=4).state_dict()
+    full = build_model(SPEC, num_classes=3, size=(64, 64), seed=4).state_dict()
     rebuilt = fit_to_state(skeleton, full)
     assert all(torch.equal(value, full[name]) for name, value in rebuilt.state_dict().items())
 

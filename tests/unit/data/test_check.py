@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from automl.data.check import check_folder
+from automl.data.faults import refuse
+from automl.errors import DataError
 
 
 def change_mask(path: Path, value: int, count: int = 64) -> None:
@@ -124,7 +126,7 @@ def test_the_same_image_in_two_splits_is_a_warning(split_folder: Path) -> None:
     assert "train4.png" in warning
 
 
-def test_all_faults_come_together_and_are_cut_at_twenty(flat_folder: Path) -> None:
+def test_all_faults_are_told_by_a_check_and_twenty_by_a_refusal(flat_folder: Path) -> None:
     for path in sorted((flat_folder / "masks").iterdir())[:13]:
         change_mask(path, 77)
     for path in sorted((flat_folder / "images").iterdir())[:11]:
@@ -133,5 +135,78 @@ def test_all_faults_come_together_and_are_cut_at_twenty(flat_folder: Path) -> No
     assert len(report.faults) == 24
     text = report.summary()
     assert "24 faults:" in text
-    assert text.count("77 on") + text.count("not an image") == 20
-    assert text.endswith("… and 4 more")
+    assert text.count("77 on") + text.count("not an image") == 24
+    with pytest.raises(DataError) as caught:
+        refuse(flat_folder, report.faults)
+    told = str(caught.value)
+    assert told.count("77 on") + told.count("not an image") == 20
+    assert told.endswith(f"… and 4 more: automl data check {flat_folder} lists all")
+
+
+def fill_masks(folder: Path, value: int) -> None:
+    for path in folder.glob("*.png"):
+        Image.fromarray(np.full_like(np.array(Image.open(path)), value)).save(path)
+
+
+def declare_ignored(root: Path) -> None:
+    (root / "dataset.yaml").write_text("classes: [ground, crack, dent]\nignore_index: 255\n")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_split_without_a_labelled_pixel_is_told(split_folder: Path, split: str) -> None:
+    declare_ignored(split_folder)
+    fill_masks(split_folder / split / "masks", 255)
+    (told,) = told_by(split_folder)
+    assert told == (
+        f"{split_folder}: split {split}: every pixel of its masks is ignored: "
+        "there is nothing to learn or to score"
+    )
+
+
+def test_what_resizing_loses_is_told_with_what_held_it(split_folder: Path) -> None:
+    declare_ignored(split_folder)
+    for path in (split_folder / "train/masks").iterdir():
+        change_mask(path, 0, count=32 * 64)
+        labels = np.minimum(np.array(Image.open(path)), 1)
+        Image.fromarray(labels).save(path)
+    rare = split_folder / "train/masks/train2.png"
+    change_mask(rare, 2, count=3)
+    fill_masks(split_folder / "val/masks", 255)
+    labels = np.full((32, 64), 255, dtype=np.uint8)
+    labels[0, 0] = 1
+    Image.fromarray(labels).save(split_folder / "val/masks/val1.png")
+    for number in range(5):
+        path = split_folder / f"train/masks/train{number}.png"
+        labels = np.array(Image.open(path))
+        labels[16:24] = 1
+        Image.fromarray(labels).save(path)
+    assert told_by(split_folder) == []
+    assert check_folder(split_folder, size=(32, 64)).faults == ()
+    told = [str(fault) for fault in check_folder(split_folder, size=(8, 8)).faults]
+    image = split_folder / "train/images/train2.png"
+    place = "at 8x8 (height x width): choose a larger size"
+    expected = [
+        f"no train pixel of class 'dent' (most of it had {image}, 3 pixels) is left {place}",
+        f"no labelled pixel of split val is left {place}",
+    ]
+    assert told == [f"{split_folder}: {problem}" for problem in expected]
+
+
+def test_summary_is_in_plain_words(split_folder: Path) -> None:
+    path = split_folder / "train/masks/train3.png"
+    change_mask(path, 77, count=32 * 64)
+    text = check_folder(split_folder).summary()
+    assert "1 fault:" in text
+    assert "77 on 99.0 % of the pixels" in text
+    (split_folder / "dataset.yaml").write_text("clases: [a, b]\n")
+    assert "train 5, val 3, test 2 images" in check_folder(split_folder).summary()
+
+
+def test_empty_split_is_told_once_and_not_by_each_class(split_folder: Path) -> None:
+    for path in (split_folder / "val").rglob("*.png"):
+        path.unlink()
+    report = check_folder(split_folder)
+    assert [str(fault) for fault in report.faults] == [
+        f"{split_folder}/val: split val is empty: it needs images and masks"
+    ]
+    assert report.warnings == ()

@@ -155,3 +155,56 @@ def test_too_few_samples_to_divide(flat_folder: Path) -> None:
 def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         survey_folder(tmp_path / "nowhere", 0)
+    (tmp_path / "data.zip").write_text("")
+    with pytest.raises(DataError, match=r"data.zip: a file: a dataset is a folder"):
+        survey_folder(tmp_path / "data.zip", 0)
+
+
+def test_links_that_lead_to_no_file_are_told(split_folder: Path, tmp_path: Path) -> None:
+    image = split_folder / "train/images/train1.png"
+    mask = split_folder / "train/masks/train1.png"
+    good = split_folder / "train/images/train2.png"
+    kept = tmp_path / "kept.png"
+    good.rename(kept)
+    good.symlink_to(kept)
+    for path in (image, mask):
+        path.unlink()
+        path.symlink_to("/nowhere/at/all.png")
+    (split_folder / "val/images/more").symlink_to(split_folder / "test/images")
+    unfollowed = "a link to a folder, which is not followed: link its files instead"
+    assert faults_of(split_folder) == [
+        f"{image}: a link to /nowhere/at/all.png, which does not exist",
+        f"{mask}: a link to /nowhere/at/all.png, which does not exist",
+        f"{split_folder}/val/images/more: {unfollowed}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("split", "name"), [("val", "valid"), ("val", "Validation"), ("test", "Test")]
+)
+def test_split_under_another_name_is_recognised(split_folder: Path, split: str, name: str) -> None:
+    (split_folder / split).rename(split_folder / name)
+    (told,) = faults_of(split_folder)
+    assert told.endswith(f"(call {name}/ {split}/)")
+    (split_folder / "train").rename(split_folder / "training")
+    (split_folder / ("test" if split == "val" else "val")).rename(split_folder / "else")
+    told = faults_of(split_folder)[0]
+    assert f"call {name}/ {split}/" in told
+    assert "call training/ train/" in told
+
+
+def test_folders_that_are_not_used_are_told(split_folder: Path) -> None:
+    for name in ("images", "masks", "valid"):
+        (split_folder / name).mkdir()
+    told = survey_folder(split_folder, 0).warnings
+    assert told == tuple(
+        f"{split_folder}/{name}: not used, for train/, val/, test/ lie beside it"
+        for name in ("images", "masks", "valid")
+    )
+
+
+def test_folder_without_a_picture_names_no_classes(flat_folder: Path) -> None:
+    (flat_folder / "dataset.yaml").unlink()
+    for path in flat_folder.rglob("*.png"):
+        path.unlink()
+    assert survey_folder(flat_folder, 0).warnings == ()

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +236,42 @@ def test_cache_that_cannot_be_written_is_told(split_folder: Path, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="set AUTOML_CACHE"):
         cached_dataset(str(split_folder), size=SIZE, cache=tmp_path / "file")
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The operating system refuses to let files grow, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_disk_that_is_full_is_told(split_folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    with (
+        files_of_at_most(1000),
+        pytest.raises(DataError, match=rf"{place}: cannot be written: .*File too large"),
+    ):
+        import_dataset(str(split_folder), size=SIZE, destination=place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_class_that_training_size_loses_names_what_held_it(
+    split_folder: Path, tmp_path: Path
+) -> None:
+    for path in (split_folder / "train/masks").iterdir():
+        labels = np.minimum(np.array(Image.open(path).resize((640, 640))), 1)
+        labels[0, 0] = 2 if path.stem == "train4" else 0
+        Image.fromarray(labels).save(path)
+        image = split_folder / "train/images" / path.name
+        Image.open(image).resize((640, 640)).save(image)
+    with pytest.raises(DataError) as caught:
+        import_dataset(str(split_folder), size=SIZE, destination=tmp_path / "out")
+    held = f"(most of it had {split_folder / 'train/images/train4.png'}, 1 pixels)"
+    assert f"no train pixel of class 'dent' {held} is left at 32x64" in str(caught.value)
 
 
 def test_imported_dataset_is_a_source_of_its_own_size(split_folder: Path, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def building(**changes):
     """Build another network than the one that was asked for."""
 
     def plant(patch):
-        def other(spec, *, num_classes, seed):
-            return build_model(replace(spec, **changes), num_classes=num_classes, seed=seed)
+        def other(spec, *, seed, **given):
+            return build_model(replace(spec, **changes), seed=seed, **given)
 
         patch.setattr(network, "build_model", other)
 
@@ -147,15 +147,16 @@ def ignoring_the_file(patch):
 def downloading_nothing(patch):
     honest = encoders._create
 
-    def other(name, output_stride, indices, *, pretrained):
-        return honest(name, output_stride, indices, pretrained=False)
+    def other(*given, pretrained=False):
+        del pretrained
+        return honest(*given)
 
     patch.setattr(encoders, "_create", other)
 
 
 def bringing_weights(patch):
-    def other(spec, *, num_classes, seed):
-        return build_model(spec, num_classes=num_classes, seed=seed + 1)
+    def other(spec, *, seed, **given):
+        return build_model(spec, seed=seed + 1, **given)
 
     patch.setattr(network, "build_model", other)
 
@@ -367,6 +368,6 @@ def test_the_proof_changes_nothing(context, config, recorder, monkeypatch):
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_what_a_network_is_can_be_read_from_it(decoder):
     spec = ModelSpec(encoder="resnet18", decoder=decoder, decoder_width=24)
-    model = build_model(spec, num_classes=3, seed=0)
+    model = build_model(spec, num_classes=3, size=(64, 96), seed=0)
     channels, times = decoder_channels_in(model)
     assert (encoder_in(model), decoder_in(model), channels / times) == ("resnet18", decoder, 24)

@@ -38,7 +38,7 @@ def test_products_outside_of_modules_are_counted():
 
 def test_costs_agree_with_a_sum_over_hooked_layers():
     spec = ModelSpec(encoder="mobilenetv3_small_100", decoder="unet", decoder_width=32)
-    model = build_model(spec, num_classes=4, seed=0).eval()
+    model = build_model(spec, num_classes=4, size=(64, 96), seed=0).eval()
     macs = []
 
     def count(layer, _inputs, output):
@@ -49,13 +49,13 @@ def test_costs_agree_with_a_sum_over_hooked_layers():
             layer.register_forward_hook(count)
     with torch.no_grad():
         model(torch.zeros(1, 3, 64, 96))
-    hooks_removed = build_model(spec, num_classes=4, seed=0)
+    hooks_removed = build_model(spec, num_classes=4, size=(64, 96), seed=0)
     assert model_cost(hooks_removed, (64, 96))[1] == pytest.approx(sum(macs) / 1e9)
 
 
 def test_the_model_is_given_back_as_it_was():
     spec = ModelSpec(encoder="test_resnet", decoder="fpn_lite", decoder_width=16)
-    model = build_model(spec, num_classes=2, seed=0).train()
+    model = build_model(spec, num_classes=2, size=(64, 96), seed=0).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model_cost(model, (64, 64))
     assert model.training

@@ -9,6 +9,7 @@ from automl.models.encoders import EncoderDescription
 from automl.records import ModelSpec, Normalisation
 
 TINY = "test_resnet"
+SIZE = (64, 96)
 STEM = "encoder.model.conv1.0.weight"
 OF_DATASET = Normalisation(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
 
@@ -18,6 +19,10 @@ def spec(decoder: str = "fpn_lite", **changes) -> ModelSpec:
     return ModelSpec(**(fields | changes))
 
 
+def told(wrong: ModelSpec) -> list[str]:
+    return [str(fault) for fault in check_spec(wrong, SIZE)]
+
+
 def rms(tensor: torch.Tensor) -> float:
     return float(tensor.detach().pow(2).mean().sqrt())
 
@@ -25,7 +30,7 @@ def rms(tensor: torch.Tensor) -> float:
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("size", [(32, 32), (96, 64)])
 def test_logits_have_the_size_of_the_images(decoder, size):
-    model = build_model(spec(decoder), num_classes=5, seed=0)
+    model = build_model(spec(decoder), num_classes=5, size=SIZE, seed=0)
     logits_nkhw, features_nchw = model.forward_with_features(torch.randn(2, 3, *size))
     assert logits_nkhw.shape == (2, 5, *size)
     stride = DECODERS[decoder].stride
@@ -36,14 +41,14 @@ def test_logits_have_the_size_of_the_images(decoder, size):
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("width", [16, 24, 40, 512])
 def test_every_width_on_the_grid_can_be_built(decoder, width):
-    model = build_model(spec(decoder, decoder_width=width), num_classes=2, seed=0)
+    model = build_model(spec(decoder, decoder_width=width), num_classes=2, size=SIZE, seed=0)
     assert model.head.in_channels % 8 == 0
 
 
 def test_wider_decoders_have_more_parameters():
     for decoder in DECODERS:
         counts = [
-            sum(p.numel() for p in build_model(s, num_classes=3, seed=0).parameters())
+            sum(p.numel() for p in build_model(s, num_classes=3, size=SIZE, seed=0).parameters())
             for s in (spec(decoder, decoder_width=w) for w in (16, 32, 64))
         ]
         assert counts == sorted(set(counts))
@@ -52,11 +57,11 @@ def test_wider_decoders_have_more_parameters():
 def test_seed_decides_the_weights_and_global_randomness_is_left_alone():
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    first = build_model(spec(), num_classes=3, seed=5).state_dict()
+    first = build_model(spec(), num_classes=3, size=SIZE, seed=5).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
-    second = build_model(spec(), num_classes=3, seed=5).state_dict()
-    third = build_model(spec(), num_classes=3, seed=6).state_dict()
+    second = build_model(spec(), num_classes=3, size=SIZE, seed=5).state_dict()
+    third = build_model(spec(), num_classes=3, size=SIZE, seed=6).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["head.weight"], third["head.weight"])
     assert not torch.equal(first[STEM], third[STEM])
@@ -65,7 +70,9 @@ def test_seed_decides_the_weights_and_global_randomness_is_left_alone():
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("encoder", ["mobilenetv3_small_100", "resnet18"])
 def test_activations_neither_vanish_nor_explode_from_scratch(encoder, decoder):
-    model = build_model(spec(decoder, encoder=encoder, decoder_width=64), num_classes=4, seed=0)
+    model = build_model(
+        spec(decoder, encoder=encoder, decoder_width=64), num_classes=4, size=SIZE, seed=0
+    )
     sizes: dict[str, float] = {}
 
     def record(name):
@@ -86,7 +93,7 @@ def test_activations_neither_vanish_nor_explode_from_scratch(encoder, decoder):
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_few_steps_learn_a_toy_problem(decoder, optimizer):
-    model = build_model(spec(decoder), num_classes=2, seed=0)
+    model = build_model(spec(decoder), num_classes=2, size=SIZE, seed=0)
     generator = torch.Generator().manual_seed(0)
     target_nhw = torch.randint(0, 2, (8, 4, 4), generator=generator)
     target_nhw = target_nhw.repeat_interleave(16, 1).repeat_interleave(16, 2)
@@ -111,12 +118,12 @@ def test_a_few_steps_learn_a_toy_problem(decoder, optimizer):
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_batch_of_one_can_train(decoder):
-    model = build_model(spec(decoder), num_classes=2, seed=0).train()
+    model = build_model(spec(decoder), num_classes=2, size=SIZE, seed=0).train()
     model(torch.randn(1, 3, 64, 64)).mean().backward()
 
 
 def test_sizes_off_the_grid_are_told():
-    model = build_model(spec(), num_classes=2, seed=0)
+    model = build_model(spec(), num_classes=2, size=SIZE, seed=0)
     with pytest.raises(ValueError, match="multiples of 32, got 100 by 96"):
         model(torch.zeros(1, 3, 100, 96))
 
@@ -126,8 +133,8 @@ def test_sizes_off_the_grid_are_told():
     [
         ({"encoder": "mobilnetv3_small_100"}, "did you mean mobilenetv3_small_100"),
         ({"encoder": "zzzzzz"}, "timm has no model 'zzzzzz'"),
-        ({"encoder": "vit_tiny_patch16_224"}, "images of every size"),
-        ({"encoder": "inception_v3"}, "images of every size"),
+        ({"encoder": "vit_tiny_patch16_224"}, "strides 4, 8, 16, 32; this encoder has 16"),
+        ({"encoder": "inception_v3"}, "no feature maps of 64x96 images"),
         ({"encoder": "ghostnet_100", "decoder": "deeplabv3plus"}, "output stride 16"),
         ({"decoder": "fpnlite"}, "no 'fpnlite'; allowed: fpn_lite, fpn, unet, deeplabv3plus"),
         ({"decoder_width": 20}, "got 20; allowed: a multiple of 8 from 16 to 512"),
@@ -136,10 +143,9 @@ def test_sizes_off_the_grid_are_told():
 )
 def test_impossible_specs_are_told_before_and_at_building(changes, said):
     wrong = spec(**changes)
-    problems = check_spec(wrong)
-    assert any(said in problem for problem in problems)
+    assert any(said in problem for problem in told(wrong))
     with pytest.raises(UsageError) as raised:
-        build_model(wrong, num_classes=2, seed=0)
+        build_model(wrong, num_classes=2, size=SIZE, seed=0)
     assert said in str(raised.value)
 
 
@@ -147,30 +153,34 @@ def test_an_encoder_without_the_needed_strides_is_told(monkeypatch):
     coarse = EncoderDescription(
         strides=(8, 16), channels=(32, 64), indices=(0, 1), channels_last=False
     )
-    monkeypatch.setattr("automl.models.build.describe_encoder", lambda _name, _stride: coarse)
-    (problem,) = check_spec(spec())
+    monkeypatch.setattr(
+        "automl.models.build.describe_encoder", lambda _name, _stride, _size: coarse
+    )
+    (fault,) = check_spec(spec(), SIZE)
+    assert fault.path == ("encoder",)
+    problem = fault.problem
     assert "encoder 'test_resnet' with decoder 'fpn_lite'" in problem
     assert "at strides 4, 8, 16, 32; this encoder has 8, 16" in problem
 
 
 def test_missing_weights_are_told_without_building():
-    assert check_spec(spec(pretrained="/no/such/file.pth")) == [
+    assert told(spec(pretrained="/no/such/file.pth")) == [
         "pretrained: no such file: /no/such/file.pth"
     ]
-    assert check_spec(spec(encoder="regnetx_002", pretrained=True)) == []
-    assert check_spec(spec(encoder="efficientnet_b0_g8_gn", pretrained=True)) == [
+    assert told(spec(encoder="regnetx_002", pretrained=True)) == []
+    assert told(spec(encoder="efficientnet_b0_g8_gn", pretrained=True)) == [
         "pretrained: timm has no weights for 'efficientnet_b0_g8_gn'"
     ]
 
 
 def test_all_faults_of_a_spec_are_told_together():
     wrong = ModelSpec(encoder="nope", decoder="nope", decoder_width=3)
-    assert len(check_spec(wrong)) == 3
+    assert len(check_spec(wrong, SIZE)) == 3
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_right_spec_has_no_problems(decoder):
-    assert check_spec(spec(decoder, encoder="mobilenetv3_small_100")) == []
+    assert check_spec(spec(decoder, encoder="mobilenetv3_small_100"), SIZE) == []
 
 
 def test_checking_allocates_no_weights(monkeypatch):
@@ -178,12 +188,12 @@ def test_checking_allocates_no_weights(monkeypatch):
         raise AssertionError("weights were allocated")
 
     monkeypatch.setattr("automl.models.build.build_encoder", refuse)
-    assert check_spec(spec(encoder="resnet152", decoder="unet")) == []
+    assert check_spec(spec(encoder="resnet152", decoder="unet"), SIZE) == []
 
 
 def test_one_class_is_no_segmentation():
     with pytest.raises(UsageError, match="at least 2 classes, got 1"):
-        build_model(spec(), num_classes=1, seed=0)
+        build_model(spec(), num_classes=1, size=SIZE, seed=0)
 
 
 def test_normalisation_is_the_datasets_unless_weights_are_given():
@@ -199,7 +209,7 @@ def test_encoders_of_every_layout_fit():
     # Stride 1 first (VGG), no stride 2 (ConvNeXt), numbers that do not start at 0 (DLA), NHWC.
     for encoder in ("vgg11_bn", "convnext_atto", "dla34", "mambaout_femto"):
         for decoder in ("fpn_lite", "unet"):
-            model = build_model(spec(decoder, encoder=encoder), num_classes=3, seed=0)
+            model = build_model(spec(decoder, encoder=encoder), num_classes=3, size=SIZE, seed=0)
             assert isinstance(model, SegmentationNet)
             with torch.no_grad():
                 assert model.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64, 96)

@@ -43,18 +43,38 @@ def test_a_tag_may_follow_the_name():
     ],
 )
 def test_strides_are_found_out(name, output_stride, strides):
-    description = describe_encoder(name, output_stride)
+    description = describe_encoder(name, output_stride, (64, 96))
     assert description.strides == strides
     assert len(description.channels) == len(description.indices) == len(strides)
     assert not description.channels_last
 
 
 def test_the_place_of_a_stride_is_that_of_its_last_map():
-    description = describe_encoder("resnet18", 16)
+    description = describe_encoder("resnet18", 16, (64, 96))
     assert description.position(16) == 4
     assert description.position(4) == 1
     assert description.position(32) is None
 
 
 def test_maps_with_channels_last_are_recognised():
-    assert describe_encoder("mambaout_femto", 32).channels_last
+    assert describe_encoder("mambaout_femto", 32, (64, 96)).channels_last
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mobilevitv2_050", (192, 256)),
+        ("swin_tiny_patch4_window7_224", (128, 96)),
+        ("maxvit_tiny_rw_224", (96, 128)),
+        ("gcvit_xxtiny", (96, 128)),
+        ("efficientformerv2_s0", (64, 96)),
+    ],
+)
+def test_encoders_made_for_one_size_are_made_for_ours(name, size):
+    description = describe_encoder(name, 32, size)
+    assert [description.position(stride) is None for stride in (4, 8, 16, 32)] == [False] * 4
+
+
+def test_maps_that_do_not_divide_the_size_are_told_with_it():
+    with pytest.raises(UsageError, match=r"no feature maps of 64x96 images .height x width.*gave"):
+        describe_encoder("mobilevitv2_050", 32, (64, 96))

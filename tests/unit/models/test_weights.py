@@ -13,7 +13,9 @@ TINY = ModelSpec(encoder="test_convnext", decoder="fpn_lite", decoder_width=16)
 @pytest.fixture
 def encoders():
     """One encoder to fill, and another whose weights are given."""
-    own, given = (build_model(TINY, num_classes=2, seed=seed).encoder.model for seed in (0, 1))
+    own, given = (
+        build_model(TINY, num_classes=2, size=(64, 64), seed=seed).encoder.model for seed in (0, 1)
+    )
     return own, given
 
 
@@ -63,7 +65,7 @@ def test_weights_of_another_network_are_refused_and_change_nothing(encoders, tmp
     own, _ = encoders
     before = {name: value.clone() for name, value in own.state_dict().items()}
     other = ModelSpec(encoder="test_resnet", decoder="fpn_lite", decoder_width=16)
-    state = build_model(other, num_classes=2, seed=0).encoder.model.state_dict()
+    state = build_model(other, num_classes=2, size=(64, 64), seed=0).encoder.model.state_dict()
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(TrialError, match=r"fits \d+ of \d+ tensors of the encoder, needed: 90%"):
         load_encoder_weights(own, tmp_path / "w.pth")
@@ -92,7 +94,7 @@ def test_a_spec_with_a_path_is_built_with_those_weights(encoders, tmp_path):
         decoder_width=16,
         pretrained=str(tmp_path / "w.safetensors"),
     )
-    assert same(build_model(spec, num_classes=2, seed=9).encoder.model, given)
+    assert same(build_model(spec, num_classes=2, size=(64, 64), seed=9).encoder.model, given)
 
 
 def test_weights_that_cannot_be_fetched_are_told(monkeypatch):
@@ -104,11 +106,11 @@ def test_weights_that_cannot_be_fetched_are_told(monkeypatch):
     # The shape of the encoder is found out without weights: only the fetching fails.
     monkeypatch.setattr("automl.models.encoders.describe_encoder", _description_of_test_resnet())
     with pytest.raises(TrialError, match=r"could not be fetched \(ConnectionError: no route"):
-        build_model(spec, num_classes=2, seed=0)
+        build_model(spec, num_classes=2, size=(64, 64), seed=0)
 
 
 def _description_of_test_resnet():
     from automl.models import encoders
 
-    description = encoders.describe_encoder("test_resnet", 32)
-    return lambda _name, _output_stride: description
+    description = encoders.describe_encoder("test_resnet", 32, (64, 64))
+    return lambda _name, _output_stride, _size: description
