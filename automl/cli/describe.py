@@ -17,7 +17,7 @@ from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
 from automl.sampling.choice import resolve_sampler
 
 if TYPE_CHECKING:
-    from automl.space.experiment import Experiment
+    from automl.space.experiment import Experiment, SearchSettings
     from automl.stages.pipeline import StudyReport
 
 
@@ -63,7 +63,7 @@ def describe_warnings(warnings: Sequence[str]) -> list[str]:
 def describe_experiment(experiment: Experiment) -> list[str]:
     """What a file declares."""
     search, train = experiment.search, experiment.train
-    budget = _budget(search.time_budget)
+    budget = _budget(search)
     bounds = [f"{name} <= {bound:g}" for name, bound in experiment.constraints.items()]
     goals = [f"{o.direction} {o.metric}" for o in experiment.objectives]
     height, width = experiment.data.size
@@ -103,10 +103,16 @@ def _rungs(experiment: Experiment) -> str:
     return f"{', '.join(stages)}: {planned_epochs(experiment)} epochs in all"
 
 
-def _budget(given: str | float | None) -> str:
-    if given is None:
-        return "no time limit"
-    return f"at most {given}" if isinstance(given, str) else f"at most {given:g} s"
+def _budget(search: SearchSettings) -> str:
+    limits = []
+    if search.time_budget is not None:
+        given = search.time_budget
+        limits.append(f"at most {given}" if isinstance(given, str) else f"at most {given:g} s")
+    if search.device_hours is not None:
+        limits.append(f"at most {search.device_hours:g} device-hours")
+    if search.stop_when.front_unchanged_for is not None:
+        limits.append(f"until {search.stop_when.front_unchanged_for} trials leave the front as is")
+    return ", ".join(limits) if limits else "no time limit"
 
 
 def describe_plan(experiment: Experiment, backend: str, root: Path) -> list[str]:
@@ -210,6 +216,7 @@ def _further_seeds(report: StudyReport) -> list[str]:
 
 def _closing(report: StudyReport, root: Path) -> list[str]:
     ended = [result.status for result in report.results]
+    epochs = sum(result.epochs for result in report.results)
     counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
     reference = ", ".join(f"{value:.4g}" for value in report.ranking.reference)
     best = shlex.quote(str(root / "bundles" / "best"))
@@ -217,6 +224,7 @@ def _closing(report: StudyReport, root: Path) -> list[str]:
     return [
         "x: times the default model, trial 0 in FP32, on val; above 1 is better",
         f"trials: {counts}",
+        f"spent: {epochs} of {report.planned_epochs} epochs, {report.device_hours:.2f} device-hours",
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
         *_further_seeds(report),
         "",

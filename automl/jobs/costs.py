@@ -55,7 +55,7 @@ def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement
     params = parameters_from(config.params)
     file = context.folder.costs / f"{_architecture(params, context)}.json"
     if file.exists():
-        return from_json(CostRecord, json.loads(file.read_text())).measurements
+        return from_json(CostRecord, json.loads(file.read_text(encoding="utf-8"))).measurements
     info = context.dataset().info
     model = build_network(params, info, seed=config.seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -159,7 +159,9 @@ def _latency_ms(artifact: Path, context: JobContext) -> float:
     }
     stats = time_interleaved(runs, rounds=_rounds(context), warmup=_WARMUP, seed=0)
     ratio = ranking_ms(stats["candidate"], target) / ranking_ms(stats["reference"], target)
-    quiet_ms = float(json.loads((reference / "latency.json").read_text())["latency_ms"])
+    quiet_ms = float(
+        json.loads((reference / "latency.json").read_text(encoding="utf-8"))["latency_ms"]
+    )
     return ratio * quiet_ms
 
 

@@ -66,7 +66,11 @@ class MemoryNote:
 def read_note(folder: Path) -> MemoryNote | None:
     """What the job in `folder` learnt; None where its memory sufficed so far."""
     file = folder / _FILE
-    return from_json(MemoryNote, json.loads(file.read_text())) if file.exists() else None
+    return (
+        from_json(MemoryNote, json.loads(file.read_text(encoding="utf-8")))
+        if file.exists()
+        else None
+    )
 
 
 def micro_batches(folder: Path) -> int:

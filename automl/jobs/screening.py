@@ -106,7 +106,7 @@ def _scores(job: ScreeningJob) -> Mapping[str, float]:
     """The proxies, from the cache if there; weights and images depend on the study's seed alone."""
     file = _file(job)
     if file.exists():
-        return from_json(ScoreRecord, json.loads(file.read_text())).scores
+        return from_json(ScoreRecord, json.loads(file.read_text(encoding="utf-8"))).scores
     params: TrialParameters = parameters_from(job.config.params)
     dataset = job.context.dataset()
     seed = job.context.experiment.search.seed

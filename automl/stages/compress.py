@@ -88,7 +88,7 @@ def _losses(trial: TrialResult, objectives: Sequence[Objective]) -> list[float]:
 
 def _load(study: Study, candidate_ids: Sequence[str]) -> list[Candidate]:
     files = [study.folder.candidate(name) / "candidate.json" for name in candidate_ids]
-    return [from_json(Candidate, json.loads(file.read_text())) for file in files]
+    return [from_json(Candidate, json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def _describe(jobs: Sequence[CompressJob], epochs: int) -> str:

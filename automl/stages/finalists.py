@@ -179,7 +179,7 @@ def _export(
 def _load(study: Study, job: CompressJob, candidate_id: str) -> Candidate:
     """A candidate of a seed's folder, its artifact named as seen from the study's."""
     file = job.context.folder.candidate(candidate_id) / "candidate.json"
-    candidate = from_json(Candidate, json.loads(file.read_text()))
+    candidate = from_json(Candidate, json.loads(file.read_text(encoding="utf-8")))
     place = job.context.study_root.relative_to(study.folder.root)
     return replace(candidate, artifact=(place / candidate.artifact).as_posix())
 

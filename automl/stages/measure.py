@@ -53,7 +53,7 @@ def _kept(
     file: Path, measure: Callable[[], Sequence[tuple[Measurement, ...]]]
 ) -> tuple[tuple[Measurement, ...], ...]:
     if file.exists():
-        return from_json(MeasurementFile, json.loads(file.read_text())).measurements
+        return from_json(MeasurementFile, json.loads(file.read_text(encoding="utf-8"))).measurements
     measurements = tuple(measure())
     write_json(file, to_json(MeasurementFile(measurements=measurements)))
     return measurements

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.conductor.budget import planned_epochs
 from automl.jobs.environment import environment_here
 from automl.records import TrialResult
 from automl.stages.compress import compress
@@ -23,12 +24,17 @@ from automl.store.journal import Journal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyReport:
-    """What a study ended in. `bundles` maps a name to a verified bundle's folder."""
+    """What a study ended in. `bundles` maps a name to a verified bundle's folder.
+
+    `planned_epochs` is what the rungs allowed, where no trial is infeasible or fails.
+    """
 
     results: tuple[TrialResult, ...]
     ranking: Ranking
     repeats: Repeats
     bundles: dict[str, Path]
+    planned_epochs: int
+    device_hours: float
 
 
 def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
@@ -47,7 +53,15 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         repeats = repeat_finalists(study, results, ranking)
         bundles = export(study, ranking, repeats)
         write_report(study, results, ranking, repeats, correlate(study, results))
-    return StudyReport(results=tuple(results), ranking=ranking, repeats=repeats, bundles=bundles)
+    device_seconds = sum(result.seconds for result in results) * study.experiment.train.workers
+    return StudyReport(
+        results=tuple(results),
+        ranking=ranking,
+        repeats=repeats,
+        bundles=bundles,
+        planned_epochs=planned_epochs(study.experiment),
+        device_hours=device_seconds / 3600,
+    )
 
 
 def _record_environment(study: Study, journal: Journal) -> None:

@@ -61,7 +61,7 @@ def screen(study: Study) -> tuple[Mapping[str, Scalar], ...]:
         return ()
     file = study.folder.screening_file
     if file.exists():
-        return from_json(Screening, json.loads(file.read_text())).points
+        return from_json(Screening, json.loads(file.read_text(encoding="utf-8"))).points
     prepare_reference(study.context)
     drawn = draw_pool(study.experiment, settings.pool)
     study.narrator.say(f"screen: scoring {len(drawn)} untrained networks by {settings.proxy}")

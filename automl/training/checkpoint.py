@@ -135,7 +135,7 @@ def _plain(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _read(own: Path, device: torch.device) -> Checkpoint:
-    state = json.loads((own / STATE_FILE).read_text())
+    state = json.loads((own / STATE_FILE).read_text(encoding="utf-8"))
     body = state["body"]
     if _text_digest(canonical_json(body)) != state["sha256"]:
         raise ValueError(f"{STATE_FILE} does not match its checksum")

@@ -47,11 +47,12 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_epoch(
     assert (out / "bundles" / "best" / "bundle.json").exists()
 
 
+@pytest.mark.timeout(900)
 def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, tmp_path):
     """Ten SIGKILLs of one study, then what an undisturbed run finds, trial by trial."""
     # Latency differs from run to run; parameters do not.
     tiny_space.write_text(
-        tiny_space.read_text().replace("{trials: 3}", "{trials: 7, eta: 2}")
+        tiny_space.read_text().replace("{trials: 3}", "{trials: 6, eta: 2}")
         + "objectives: {miou: maximize, params_m: minimize}\n"
     )
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"

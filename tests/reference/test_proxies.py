@@ -237,7 +237,7 @@ def images():
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.encoder)
 def test_real_networks_have_finite_repeatable_scores_and_come_back_as_they_were(spec, images):
-    model = build_model(spec, num_classes=3, seed=0)
+    model = build_model(spec, num_classes=3, size=(32, 64), seed=0)
     model.head.weight.requires_grad_(requires_grad=False)
     model.decoder.eval()
     state = {name: value.clone() for name, value in model.state_dict().items()}
@@ -248,7 +248,7 @@ def test_real_networks_have_finite_repeatable_scores_and_come_back_as_they_were(
     assert np.isfinite(list(scores.values())).all()
     assert (scores["params"], scores["macs"]) == model_cost(model, (32, 64))
     assert proxy_scores(model, images) == scores
-    again = build_model(spec, num_classes=3, seed=0)
+    again = build_model(spec, num_classes=3, size=(32, 64), seed=0)
     again.decoder.eval()
     assert proxy_scores(again, images) == scores
     assert [module.training for module in model.modules()] == modes
@@ -261,7 +261,8 @@ def test_real_networks_have_finite_repeatable_scores_and_come_back_as_they_were(
 
 def test_other_weights_give_other_scores(images):
     first, second = (
-        proxy_scores(build_model(SPECS[0], num_classes=3, seed=seed), images) for seed in (0, 1)
+        proxy_scores(build_model(SPECS[0], num_classes=3, size=(32, 64), seed=seed), images)
+        for seed in (0, 1)
     )
     assert {n for n in first if first[n] != second[n]} == {"naswot", "synflow", "grad_norm"}
 

@@ -54,6 +54,8 @@ def report_of(*, front, default, smallest=None, repeats=NONE):
         candidate("trial2-fp32", 0.40, 30.0),
     )
     return StudyReport(
+        planned_epochs=40,
+        device_hours=0.25,
         results=tuple(
             TrialResult(
                 config=TrialConfig(number=number, seed=0, params={}), status=status, epochs=1
@@ -160,6 +162,14 @@ def test_an_experiment_is_described_by_goals_bounds_and_budget(experiment):
     assert "latency_ms <= 7.5" in text
     assert "7 trials of at most 12 epochs, at most 30m" in text
     assert "qmc, seed 9" in text
+    assert "rungs      7 to epoch 1, 3 to epoch 3, 1 to epoch 9, 1 to epoch 12" in text
+    assert "22 epochs in all" in text
+
+
+def test_all_budgets_are_told(experiment):
+    search = {"device_hours": 1.5, "stop_when": {"front_unchanged_for": 20}}
+    text = "\n".join(describe_experiment(experiment(search=search)))
+    assert "at most 1.5 device-hours, until 20 trials leave the front as is" in text
 
 
 def test_what_is_not_limited_is_said_to_be_so(experiment):
