@@ -17,12 +17,15 @@ quickstart: $(VENV)/installed
 	$(BIN)/automl bundle verify results/quickstart/bundles/best
 	$(BIN)/automl bundle verify results/quickstart/bundles/smallest
 
+# Two at a time, each on one core; a Ray of its own for every test that needs one.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Without the tests that take more than a few seconds each.
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

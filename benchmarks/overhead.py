@@ -1,6 +1,6 @@
 """What our training costs above a bare PyTorch loop, side by side in one run.
 
-    python benchmarks/overhead.py [--data builtin:surface-defects] [--rounds 5]
+    python benchmarks/overhead.py [--data builtin:surface-defects] [--rounds 9]
 
 Prints two shares:
 
@@ -111,15 +111,23 @@ def measure_steps(dataset: Dataset, params: TrialParameters, rounds: int) -> Non
     ]
     bare = _BareLoop(model, dataset, params, settings)
     raw = list(epoch_batches(split, batching, epoch=0))
-    whole, steps = [], []
+    seconds: dict[str, list[float]] = {"bare": [], "steps": [], "whole": []}
     for epoch in range(rounds + 1):
-        bare_seconds = _cpu_seconds(lambda: bare.epoch(prepared))
-        step_seconds = _cpu_seconds(partial(ours.run_epoch, raw, 2 * epoch))
-        fresh = epoch_batches(split, batching, epoch=epoch)
-        whole_seconds = _cpu_seconds(partial(ours.run_epoch, fresh, 2 * epoch + 1))
-        if epoch > 0:
-            whole.append(bare_seconds / whole_seconds)
-            steps.append(bare_seconds / step_seconds)
+        turns = {
+            "bare": partial(bare.epoch, prepared),
+            "steps": partial(ours.run_epoch, raw, 2 * epoch),
+            "whole": partial(
+                ours.run_epoch, epoch_batches(split, batching, epoch=epoch), 2 * epoch + 1
+            ),
+        }
+        # Each takes each place in turn: what comes first in a round meets colder caches.
+        names = list(turns)
+        for name in names[epoch % 3 :] + names[: epoch % 3]:
+            seconds[name].append(_cpu_seconds(turns[name]))
+    steps, whole = (
+        [bare / own for bare, own in zip(seconds["bare"][1:], seconds[name][1:], strict=True)]
+        for name in ("steps", "whole")
+    )
     print(f"throughput against a bare loop, {rounds} rounds, median (lowest to highest):")
     for name, ratios in (("our steps alone", steps), ("with loading and augmenting", whole)):
         spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
@@ -183,7 +191,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256))
     parser.add_argument("--encoder", default="mobilenetv3_large_100")
     parser.add_argument("--decoder", default="fpn")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--epochs", type=int, default=6)
     arguments = parser.parse_args()
     torch.set_num_threads(_THREADS)

@@ -224,7 +224,7 @@ def _closing(report: StudyReport, root: Path) -> list[str]:
     return [
         "x: times the default model, trial 0 in FP32, on val; above 1 is better",
         f"trials: {counts}",
-        f"spent: {epochs} of {report.planned_epochs} epochs, {report.device_hours:.2f} device-hours",
+        f"spent: {epochs} of {report.planned_epochs} epochs, {report.device_hours:.2f} device-h",
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
         *_further_seeds(report),
         "",
