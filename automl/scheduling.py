@@ -5,13 +5,14 @@ Every column of `losses` is minimised; N trials, D losses.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from automl.ranking import Losses, as_points, hypervolume
+from automl.ranking import Losses, as_points, hypervolume, pareto_front
+
+Mask = npt.NDArray[np.bool_]
 
 #: The reference of a rung's hypervolume, in spans of a loss beyond the worst: none for the first
 #: loss, so that the worst trial of a rung never goes on for being cheap; some for the others, so
@@ -48,68 +49,53 @@ def planned_arrivals(num_trials: int, num_rungs: int, eta: int) -> tuple[int, ..
     return tuple(arrivals)
 
 
-def front_numbers(losses_nd: Losses) -> npt.NDArray[np.int64]:
-    """The front of each trial, (N,): 0 for the undominated, 1 once those are gone, and so on.
+def undominated(losses_nd: Losses) -> npt.NDArray[np.bool_]:
+    """Which trials no other one dominates, (N,); equal trials do not dominate each other."""
+    points_nd = as_points(losses_nd)
+    if points_nd.shape[1] == 2:
+        return _undominated_in_a_plane(points_nd)
+    mask_n = np.zeros(len(points_nd), dtype=bool)
+    mask_n[pareto_front(points_nd)] = True
+    return mask_n
 
-    Source: Deb et al. 2002, NSGA-II, section III-A; one sweep where there are two losses at most
-    (Jensen 2003).
+
+def _undominated_in_a_plane(points_nd: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """In the order of the first loss, those whose second is less than all before (Kung 1975)."""
+    order_n = np.lexsort((points_nd[:, 1], points_nd[:, 0]))
+    ordered_nd = points_nd[order_n]
+    least_n = np.minimum.accumulate(ordered_nd[:, 1])
+    before_n = np.concatenate([[np.inf], least_n[:-1]])
+    found_n = ordered_nd[:, 1] < before_n
+    # A trial that equals the one before it is on the front where that one is.
+    equal_n = np.concatenate([[False], np.all(ordered_nd[1:] == ordered_nd[:-1], axis=1)])
+    first_n = np.maximum.accumulate(np.where(equal_n, 0, np.arange(len(ordered_nd))))
+    mask_n = np.empty(len(points_nd), dtype=bool)
+    mask_n[order_n] = found_n[first_n]
+    return mask_n
+
+
+def next_to_promote(
+    losses_nd: Losses, waiting: Sequence[bool] | Mask, promoted: Sequence[bool] | Mask
+) -> int:
+    """The index of the waiting trial of a rung that goes on next; ValueError without one.
+
+    Among the waiting trials that no other waiting one dominates, it is the one that adds most to
+    the hypervolume of the promoted ones (Source: Guerreiro et al. 2016, greedy subset selection),
+    ties by the losses in turn, then by index. The losses are scaled to what all trials span.
     """
     points_nd = as_points(losses_nd)
-    if points_nd.shape[1] <= 2:
-        return _front_numbers_by_sweep(points_nd)
-    no_worse_nn = np.all(points_nd[:, None] <= points_nd[None], axis=2)
-    better_nn = np.any(points_nd[:, None] < points_nd[None], axis=2)
-    dominates_nn = no_worse_nn & better_nn
-    fronts_n = np.full(len(points_nd), -1, dtype=np.int64)
-    front = 0
-    while (left_n := fronts_n < 0).any():
-        dominated_n = dominates_nn[left_n].any(axis=0)
-        fronts_n[left_n & ~dominated_n] = front
-        front += 1
-    return fronts_n
-
-
-def _front_numbers_by_sweep(points_nd: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """By the first loss, then the second: a point joins the first front whose last it escapes."""
-    fronts_n = np.zeros(len(points_nd), dtype=np.int64)
-    if points_nd.shape[1] == 0:
-        return fronts_n
-    first_n, last_n = points_nd[:, 0], points_nd[:, -1]
-    # The least second loss of each front, which grows from front to front.
-    least: list[float] = []
-    before: tuple[float, float] | None = None
-    front = 0
-    for index in np.lexsort((last_n, first_n)).tolist():
-        point = (float(first_n[index]), float(last_n[index]))
-        if point != before:
-            front = bisect_right(least, point[1])
-            least[front : front + 1] = [point[1]]
-            before = point
-        fronts_n[index] = front
-    return fronts_n
-
-
-def next_to_promote(losses_nd: Losses, promoted: Sequence[bool]) -> int:
-    """The index of the best trial of a rung that was not promoted yet; ValueError without one.
-
-    It is of the first front with such a trial, there the one that adds most to the hypervolume of
-    the front's promoted trials (Source: Guerreiro et al. 2016, greedy subset selection), ties by
-    the losses in turn, then by index. The losses are scaled to what all the trials span.
-    """
-    points_nd = as_points(losses_nd)
-    promoted_n = np.asarray(promoted, dtype=bool)
-    if promoted_n.all():
-        raise ValueError("every trial of the rung was promoted already")
-    fronts_n = front_numbers(points_nd)
-    in_front_n = fronts_n == fronts_n[~promoted_n].min()
+    waiting_n, promoted_n = np.asarray(waiting, dtype=bool), np.asarray(promoted, dtype=bool)
+    if not waiting_n.any():
+        raise ValueError("no trial of the rung waits")
     scaled_nd = _scaled(points_nd)
-    waiting = np.flatnonzero(in_front_n & ~promoted_n).tolist()
-    gains = _gains(scaled_nd[in_front_n & promoted_n], scaled_nd[waiting])
+    candidates_w = np.flatnonzero(waiting_n)
+    candidates_w = candidates_w[undominated(scaled_nd[candidates_w])]
+    gains_w = _gains(scaled_nd[promoted_n], scaled_nd[candidates_w])
     best = min(
-        range(len(waiting)),
-        key=lambda i: (-round(gains[i], 12), *scaled_nd[waiting[i]].tolist(), waiting[i]),
+        range(len(candidates_w)),
+        key=lambda i: (-round(gains_w[i], 12), *scaled_nd[candidates_w[i]].tolist()),
     )
-    return int(waiting[best])
+    return int(candidates_w[best])
 
 
 def _scaled(points_nd: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -138,12 +124,19 @@ def _gains_in_a_plane(
     waiting_wd: npt.NDArray[np.float64],
     reference_d: npt.NDArray[np.float64],
 ) -> list[float]:
-    """The same for two losses: the rectangle between a point's neighbours on the front."""
-    sorted_cd = chosen_cd[np.argsort(chosen_cd[:, 0], kind="stable")]
-    firsts_c = np.append(sorted_cd[:, 0], reference_d[0])
-    seconds_c = np.insert(sorted_cd[:, 1], 0, reference_d[1])
-    places_w = np.searchsorted(sorted_cd[:, 0], waiting_wd[:, 0])
-    widths_w = firsts_c[places_w] - waiting_wd[:, 0]
-    heights_w = seconds_c[places_w] - waiting_wd[:, 1]
-    gains: list[float] = (np.maximum(widths_w, 0.0) * np.maximum(heights_w, 0.0)).tolist()
+    """The same for two losses: what lies between each point and the staircase of the chosen.
+
+    Along the first loss, the staircase is as low as the best second loss of all chosen up to there.
+    """
+    front_cd = chosen_cd[undominated(chosen_cd)] if len(chosen_cd) else chosen_cd.reshape(0, 2)
+    front_cd = np.unique(front_cd, axis=0)
+    starts_s = np.concatenate([[-np.inf], front_cd[:, 0]])
+    ends_s = np.concatenate([front_cd[:, 0], [reference_d[0]]])
+    heights_s = np.concatenate([[reference_d[1]], front_cd[:, 1]])
+    ends_s = np.minimum(ends_s, reference_d[0])
+    heights_s = np.minimum(heights_s, reference_d[1])
+    widths_ws = ends_s - np.maximum(starts_s, waiting_wd[:, :1])
+    drops_ws = heights_s - waiting_wd[:, 1:]
+    gains_ws = np.maximum(widths_ws, 0.0) * np.maximum(drops_ws, 0.0)
+    gains: list[float] = gains_ws.sum(axis=1).tolist()
     return gains

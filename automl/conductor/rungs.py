@@ -8,18 +8,69 @@ as soon as enough have arrived, the best one that waits, at the highest rung tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import numpy as np
 
 from automl.scheduling import next_to_promote, quota
 
 
-@dataclass(slots=True)
 class _Rung:
-    """The losses of each trial that arrived, and who of them went on, or will never."""
+    """The losses of each trial that arrived, in arrays that grow; who waits, and who went on."""
 
-    losses: dict[str, Sequence[float]] = field(default_factory=dict)
-    promoted: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._places: dict[str, int] = {}
+        self._losses_nd = np.empty((0, 0))
+        self._waiting_n = np.empty(0, dtype=bool)
+        self._promoted_n = np.empty(0, dtype=bool)
+        self.num_promoted = 0
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def arrive(self, name: str, losses: Sequence[float]) -> None:
+        """A trial waits from now on; a second time changes nothing."""
+        if name in self._places:
+            return
+        place = len(self._names)
+        if place == len(self._losses_nd):
+            self._grow(len(losses))
+        self._names.append(name)
+        self._places[name] = place
+        self._losses_nd[place] = losses
+        self._waiting_n[place] = True
+
+    def promote(self, name: str) -> None:
+        """A trial goes on; for one that never arrived, being beside the rungs, nothing changes."""
+        if name not in self._places:
+            return
+        place = self._places[name]
+        self.num_promoted += not self._promoted_n[place]
+        self._promoted_n[place] = True
+        self._waiting_n[place] = False
+
+    def give_up(self, name: str) -> None:
+        """A trial that has ended is compared with, and never goes on."""
+        if name in self._places:
+            self._waiting_n[self._places[name]] = False
+
+    def best_waiting(self) -> str | None:
+        """Who goes on next, or None where nobody waits."""
+        count = len(self)
+        waiting_n = self._waiting_n[:count]
+        if not waiting_n.any():
+            return None
+        return self._names[
+            next_to_promote(self._losses_nd[:count], waiting_n, self._promoted_n[:count])
+        ]
+
+    def _grow(self, num_losses: int) -> None:
+        more = max(16, len(self._names))
+        self._losses_nd = np.vstack(
+            [self._losses_nd.reshape(-1, num_losses), np.zeros((more, num_losses))]
+        )
+        self._waiting_n = np.append(self._waiting_n, np.zeros(more, dtype=bool))
+        self._promoted_n = np.append(self._promoted_n, np.zeros(more, dtype=bool))
 
 
 class Rungs:
@@ -27,42 +78,33 @@ class Rungs:
 
     def __init__(self, epochs: Sequence[int], eta: int) -> None:
         self._eta = eta
-        self._rungs: dict[int, _Rung] = {epoch: _Rung() for epoch in epochs}
+        self._rungs = {epoch: _Rung() for epoch in epochs}
 
     def __contains__(self, epoch: int) -> bool:
         return epoch in self._rungs
 
     def arrive(self, trial_id: str, epoch: int, losses: Sequence[float]) -> None:
         """A trial has trained `epoch` epochs and waits."""
-        self._rungs[epoch].losses[trial_id] = tuple(losses)
+        self._rungs[epoch].arrive(trial_id, losses)
 
     def promote(self, trial_id: str, epoch: int) -> None:
         """A trial goes on from a rung."""
-        self._rungs[epoch].promoted.add(trial_id)
+        self._rungs[epoch].promote(trial_id)
 
     def give_up(self, trial_id: str) -> None:
         """A trial has ended: it is compared with, and never goes on."""
         for rung in self._rungs.values():
-            if trial_id in rung.losses:
-                rung.gone.add(trial_id)
+            rung.give_up(trial_id)
 
     def arrived(self, epoch: int) -> int:
         """How many trials have arrived at a rung."""
-        return len(self._rungs[epoch].losses)
+        return len(self._rungs[epoch])
 
     def next(self) -> tuple[str, int] | None:
         """The trial that goes on next, and from which epoch; None where all have to wait."""
         for epoch, rung in reversed(self._rungs.items()):
-            if len(rung.promoted) < quota(len(rung.losses), self._eta):
-                found = _best_waiting(rung)
+            if rung.num_promoted < quota(len(rung), self._eta):
+                found = rung.best_waiting()
                 if found is not None:
                     return found, epoch
         return None
-
-
-def _best_waiting(rung: _Rung) -> str | None:
-    names = list(rung.losses)
-    taken = [name in rung.promoted or name in rung.gone for name in names]
-    if all(taken):
-        return None
-    return names[next_to_promote(list(rung.losses.values()), taken)]

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from automl.ranking import hypervolume, pareto_front
 from automl.scheduling import (
-    front_numbers,
     next_to_promote,
     planned_arrivals,
     quota,
     rung_epochs,
+    undominated,
 )
 
 
@@ -42,19 +42,12 @@ def test_one_in_eta_goes_on_and_so_on_to_the_full_training():
 
 
 @given(losses=LOSSES)
-def test_each_number_is_that_of_the_front_of_what_is_left(losses):
-    numbers = front_numbers(losses)
-    left = list(range(len(losses)))
-    number = 0
-    while left:
-        front = [left[i] for i in pareto_front([losses[i] for i in left])]
-        assert [i for i in left if numbers[i] == number] == front
-        left = [i for i in left if i not in front]
-        number += 1
+def test_the_undominated_are_the_pareto_front(losses):
+    assert np.flatnonzero(undominated(losses)).tolist() == pareto_front(losses)
 
 
-def test_nothing_has_no_fronts():
-    assert front_numbers([]).tolist() == []
+def test_nothing_is_undominated_where_there_is_nothing():
+    assert undominated([]).tolist() == []
 
 
 def promotions(losses):
@@ -62,7 +55,8 @@ def promotions(losses):
     promoted = [False] * len(losses)
     found = []
     while not all(promoted):
-        found.append(next_to_promote(losses, promoted))
+        waiting = [not done for done in promoted]
+        found.append(next_to_promote(losses, waiting, promoted))
         assert not promoted[found[-1]]
         promoted[found[-1]] = True
     return found
@@ -72,31 +66,33 @@ def promotions(losses):
 def test_all_are_promoted_in_time_and_none_before_one_that_dominates_it(losses):
     found = promotions(losses)
     assert sorted(found) == list(range(len(losses)))
-    numbers = front_numbers(losses)
-    assert [numbers[i] for i in found] == sorted(numbers)
+    for place, early in enumerate(found):
+        for late in found[place + 1 :]:
+            assert pareto_front([losses[early], losses[late]]) != [1]
 
 
-def plain_gains(losses, promoted, reference):
-    """The definition: hypervolume with a trial of the first open front, minus that without."""
+def plain_gains(losses, waiting, promoted, reference):
+    """The definition: hypervolume with an undominated waiting trial, minus that without."""
     scaled = np.array(losses, dtype=float)
     spans = np.ptp(scaled, axis=0)
     scaled = (scaled - scaled.min(axis=0)) / np.where(spans > 0, spans, 1)
-    numbers = front_numbers(losses)
-    front = min(n for n, done in zip(numbers, promoted, strict=True) if not done)
-    chosen = [i for i, done in enumerate(promoted) if done and numbers[i] == front]
-    waiting = [i for i, done in enumerate(promoted) if not done and numbers[i] == front]
+    chosen = [i for i, done in enumerate(promoted) if done]
+    open_ = [i for i, waits in enumerate(waiting) if waits]
+    front = [open_[i] for i in pareto_front([losses[i] for i in open_])]
     base = hypervolume(scaled[chosen].reshape(len(chosen), len(losses[0])), reference)
-    return {i: hypervolume(scaled[[*chosen, i]], reference) - base for i in waiting}
+    return {i: hypervolume(scaled[[*chosen, i]], reference) - base for i in front}
 
 
-@given(losses=st.one_of(losses_of(2), losses_of(3)), data=st.data())
-def test_of_a_front_the_one_that_adds_most_volume_goes_first(losses, data):
-    promoted = data.draw(st.lists(st.booleans(), min_size=len(losses), max_size=len(losses)))
-    if all(promoted):
-        promoted[0] = False
+@given(losses=LOSSES, data=st.data())
+def test_the_one_that_adds_most_volume_to_the_promoted_goes_first(losses, data):
+    states = data.draw(st.lists(st.sampled_from("wpg"), min_size=len(losses), max_size=len(losses)))
+    states[0] = "w"  # waiting; others are promoted or gone
+    waiting = [state == "w" for state in states]
+    promoted = [state == "p" for state in states]
     reference = [1.0, *[1.1] * (len(losses[0]) - 1)]
-    gains = plain_gains(losses, promoted, reference)
-    assert gains[next_to_promote(losses, promoted)] == pytest.approx(max(gains.values()))
+    gains = plain_gains(losses, waiting, promoted, reference)
+    found = next_to_promote(losses, waiting, promoted)
+    assert gains[found] == pytest.approx(max(gains.values()), abs=1e-9)
 
 
 def test_the_front_is_covered_before_it_is_crowded():
@@ -123,5 +119,5 @@ def test_with_one_loss_the_order_is_that_of_the_values_and_ties_by_index():
 
 
 def test_a_rung_without_anyone_waiting_has_no_next():
-    with pytest.raises(ValueError, match="every trial"):
-        next_to_promote([[1.0]], [True])
+    with pytest.raises(ValueError, match="no trial of the rung waits"):
+        next_to_promote([[1.0]], [False], [True])
