@@ -96,7 +96,7 @@ def _trainer(workers: int, address: str | None) -> TrainTrial:
 
 def _plan_lines(plan: ReproductionPlan, root: Path) -> list[str]:
     record, info, train = plan.record, plan.dataset.info, plan.experiment.train
-    status = "not ended" if record.status is None else str(record.status)
+    status = "unfinished" if record.status is None else str(record.status)
     reached = f"{status}, epoch {record.epochs} of {train.epochs}, seed {record.config.seed}"
     params = ", ".join(f"{name} {_shown(value)}" for name, value in record.config.params.items())
     group = f" each of {train.workers} workers" if train.workers > 1 else ""
