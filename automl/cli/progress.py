@@ -130,7 +130,8 @@ def snapshot_text(snapshot: Snapshot, objectives: Sequence[Objective]) -> str:
         f"{snapshot.completed} completed, {snapshot.infeasible} infeasible, "
         f"{snapshot.failed} failed; {snapshot.epochs} of {snapshot.planned_epochs} epochs"
     )
-    parts = [f"front: {snapshot.front_size}", f"elapsed {duration(snapshot.elapsed_s)}"]
+    spent = f"{duration(snapshot.elapsed_s)} ({snapshot.device_hours:.2f} device-h)"
+    parts = [f"front: {snapshot.front_size}", f"elapsed {spent}"]
     if snapshot.best is not None:
         values = zip(objectives, snapshot.best.values, strict=True)
         scores = ", ".join(f"{o.metric} {value:.4g}" for o, value in values)

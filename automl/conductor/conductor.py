@@ -77,8 +77,8 @@ class Conductor:
         """The next trial to run, from its checkpoint where it has one; None for nothing now.
 
         First come trials that an earlier run left unfinished, then those that a rung lets go on,
-        then new ones. None while `is_over` ends the search; None while trials run means to ask
-        again once one of them has reported.
+        then new ones. After None, the search has ended if `is_over`; else a running trial has to
+        report first, and it is time to ask again.
         """
         trial = self._next()
         if trial is None:

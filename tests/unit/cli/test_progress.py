@@ -104,14 +104,14 @@ def test_the_state_is_told_in_two_lines():
         "2 running, 4 waiting, 2 paused, 3 completed, 1 infeasible, 0 failed; 20 of 90 epochs"
     )
     assert rest == (
-        "best so far: trial 3 (miou 0.5124, latency_ms 12.5), front: 2, elapsed 2 min, "
-        "about 67 min left"
+        "best so far: trial 3 (miou 0.5124, latency_ms 12.5), front: 2, "
+        "elapsed 2 min (0.05 device-h), about 67 min left"
     )
 
 
 def test_what_is_not_known_yet_is_left_out():
     text = snapshot_text(snapshot(best=None, time_left_s=None, front_size=0), OBJECTIVES)
-    assert text.splitlines()[1] == "front: 0, elapsed 2 min"
+    assert text.splitlines()[1] == "front: 0, elapsed 2 min (0.05 device-h)"
 
 
 def test_trials_beyond_ten_thousand_keep_their_number():
