@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from automl.conductor.conductor import Conductor
 from automl.errors import UsageError
 from automl.jobs.context import JobContext, available_cpus
+from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
 from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.space.experiment import Experiment
@@ -37,6 +38,9 @@ class Backend(Protocol):
 
     def threads_per_job(self) -> int:
         """CPU threads that each job may use."""
+
+    def stopwatch(self) -> Stopwatch:
+        """What times exported files, in jobs and stages alike."""
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials until the conductor has no more; a fault in one never ends the others."""
@@ -81,6 +85,10 @@ class LocalBackend:
     def threads_per_job(self) -> int:
         """All cores that this process may use."""
         return available_cpus()
+
+    def stopwatch(self) -> Stopwatch:
+        """Each file is timed here."""
+        return StopwatchHere()
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials one after another."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from automl.data.dataset import Dataset, open_dataset
+from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.space.experiment import Experiment
 from automl.store.layout import StudyFolder
@@ -19,12 +20,16 @@ from automl.store.layout import StudyFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """The experiment, the study's folder, the imported dataset, and CPU threads for one job."""
+    """The experiment, the study's folder, the imported dataset; CPU threads for one job.
+
+    `stopwatch` times exported files.
+    """
 
     experiment: Experiment
     study_root: Path
     dataset_root: Path
     threads: int
+    stopwatch: Stopwatch = field(default_factory=StopwatchHere)
 
     def __post_init__(self) -> None:
         if self.threads < 1:
