@@ -1,11 +1,16 @@
 """Searches on clusters of several nodes, each a Ray of its own on this machine."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from automl.errors import StudyError
+from automl.store.journal import read_journal
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,7 +45,27 @@ def cluster(environment, monkeypatch) -> Iterator[Callable[..., Any]]:
     made[0].shutdown()
 
 
+@pytest.fixture
+def command(environment, tmp_path) -> Callable[..., subprocess.Popen[str]]:
+    """Start the command line, and leave it running."""
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        program = "from automl.cli.main import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, words)],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
 def test_the_probe_node_times_all_and_one_at_a_time(cluster, cli, tiny_space, tmp_path):
+    text = tiny_space.read_text().replace("[{pruning_ratio: 0.3}]", "[]")
+    tiny_space.write_text(text)
     nodes = cluster(num_cpus=2)
     probe = nodes.add_node(num_cpus=0, resources={"latency_probe": 1}, node_ip_address=PROBE)
     words = ["search", "--space", tiny_space, "--out", "study", "--address", nodes.address]
@@ -67,3 +92,40 @@ def test_the_probe_node_times_all_and_one_at_a_time(cluster, cli, tiny_space, tm
     artifact = tmp_path / "study" / "reference" / "model.onnx"
     with pytest.raises(StudyError, match=f"{PROBE} has left the cluster.*the same command"):
         stopwatch.time({"a": artifact}, Timing(size=(32, 32), threads=1, rounds=1))
+
+
+def test_a_search_outlives_the_loss_of_a_node(cluster, command, tiny_space, tmp_path):
+    nodes = cluster(num_cpus=0)
+    lost, _ = [nodes.add_node(num_cpus=1) for _ in range(2)]
+    out = tmp_path / "study"
+    words = ["search", "--space", tiny_space, "--out", out, "--address", nodes.address]
+    search = command(*words, "--trials", 3, "--epochs", 4)
+    # Both nodes train by now, each a trial.
+    wait_for(lambda: len({trial for trial, _ in epochs(out)}) == 2, search)
+    nodes.remove_node(lost, allow_graceful=False)
+    printed, told = search.communicate(timeout=200)
+    assert search.returncode == 0, printed + told
+    assert "Ray on 3 nodes, 2 trials at a time" in printed
+    rows = pq.read_table(out / "trials.parquet").to_pylist()
+    assert [row["number"] for row in rows] == [0, 1, 2]
+    assert {row["status"] for row in rows} <= {"completed", "stopped"}
+    assert rows[0]["status"] == "completed"
+    reported = epochs(out)
+    assert len(reported) == len(set(reported)) == sum(row["epochs"] for row in rows)
+
+
+def epochs(out: Path) -> list[tuple[str, int]]:
+    """Each epoch in the journal, with its trial."""
+    return [
+        (event["trial_id"], event["message"]["epoch"])
+        for event in read_journal(out / "journal.jsonl")
+        if event["kind"] == "message" and event["message"]["kind"] == "epoch"
+    ]
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
