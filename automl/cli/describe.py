@@ -15,6 +15,7 @@ from rich.text import Text
 from automl.conductor.budget import planned_epochs, planned_rungs
 from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
 from automl.sampling.choice import resolve_sampler
+from automl.space.search_plan import plan_of
 
 if TYPE_CHECKING:
     from automl.space.experiment import Experiment, SearchSettings
@@ -99,8 +100,9 @@ def _sampler(experiment: Experiment) -> str:
 
 def _rungs(experiment: Experiment) -> str:
     """How many trials train how long, and what that makes together."""
-    stages = [f"{count} to epoch {epoch}" for epoch, count in planned_rungs(experiment)]
-    return f"{', '.join(stages)}: {planned_epochs(experiment)} epochs in all"
+    plan = plan_of(experiment)
+    stages = [f"{count} to epoch {epoch}" for epoch, count in planned_rungs(plan)]
+    return f"{', '.join(stages)}: {planned_epochs(plan)} epochs in all"
 
 
 def _budget(search: SearchSettings) -> str:

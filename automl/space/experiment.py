@@ -43,7 +43,7 @@ DEFAULT_OBJECTIVES = (
 )
 
 _GP_NEEDS_PLAIN_SPACE = Fault(
-    path=("search", "sampler"),
+    path=("sampler",),
     problem="given gp, which takes no space with conditions (when); allowed here: any other",
 )
 
@@ -216,11 +216,9 @@ class Experiment(_Settings):
 
     @model_validator(mode="after")
     def _check_points(self) -> Self:
-        faults = _point_faults(self.space, self.search.points)
-        if self.search.sampler == "gp" and self.space.is_conditional:
-            faults.append(_GP_NEEDS_PLAIN_SPACE)
+        faults = search_faults(self.space, self.search)
         if faults:
-            raise_faults(faults)
+            raise_faults([fault.under("search") for fault in faults])
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -249,14 +247,25 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
-        for name in _FREE_TO_CHANGE:
-            del plain["search"][name]
-        return short_hash(plain)
+        return short_hash({**plain, "search": shaping(plain["search"])})
+
+
+def shaping(search: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the plain form of `search` shapes results."""
+    return {name: value for name, value in search.items() if name not in _FREE_TO_CHANGE}
+
+
+def search_faults(space: SearchSpace, search: SearchSettings) -> list[Fault]:
+    """What of `search` does not go with a space."""
+    faults = _point_faults(space, search.points)
+    if search.sampler == "gp" and space.is_conditional:
+        faults.append(_GP_NEEDS_PLAIN_SPACE)
+    return faults
 
 
 def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) -> list[Fault]:
     return [
-        fault.under("search", "points", index)
+        fault.under("points", index)
         for index, point in enumerate(points)
         for fault in point_faults(space, point)
     ]
@@ -265,9 +274,10 @@ def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) ->
 def _point_faults_beside_others(plain: Any) -> list[Fault]:
     """The check that pydantic skips where other fields have faults, as far as it is possible."""
     try:
-        return _point_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
+        found = _point_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
     except (FaultsError, PydanticCustomError, LookupError, TypeError):
         return []
+    return [fault.under("search") for fault in found]
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from automl.conductor.budget import planned_epochs
 from automl.jobs.environment import environment_here
 from automl.records import TrialResult
+from automl.space.search_plan import plan_of
 from automl.stages.compress import compress
 from automl.stages.correlation import correlate
 from automl.stages.export import export
@@ -59,7 +60,7 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         ranking=ranking,
         repeats=repeats,
         bundles=bundles,
-        planned_epochs=planned_epochs(study.experiment),
+        planned_epochs=planned_epochs(plan_of(study.experiment)),
         device_hours=device_seconds / 3600,
     )
 
