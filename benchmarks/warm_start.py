@@ -3,9 +3,9 @@
     python benchmarks/warm_start.py [--trials 6]
 
 Real trials of the smallest network on `builtin:surface-defects` run on Ray Tune one after another,
-as in a search, and end where training would begin: the process, its imports, the dataset, and the
-costs before training, which are known before and only read. The first trial meets a cold process,
-the others are handed the one that is there.
+as in a search. From a trial's proposal to its first optimizer step there are the process, its
+imports, the dataset, the network, the proof of its sample and the first batch; its costs are known
+before and only read. The first trial meets a cold process, the others get the one that is there.
 """
 
 from __future__ import annotations
@@ -55,20 +55,31 @@ class Proposals:
         self.running = snapshot.running
 
 
-def note_the_first_step(run: TrialRun) -> bool:
-    """In place of training: write when it would begin, and in which process."""
-    note = {"time": time.time(), "process": os.getpid()}
+def train_noting_the_first_step(run: TrialRun) -> bool:
+    """Train as ever; write when the first optimizer step is taken, and in which process."""
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    from automl.jobs.trial import train_in_this_process
+
     file = run.folder / "first-step.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(note))
-    return False
+
+    def note(*_: object) -> None:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"time": time.time(), "process": os.getpid()}))
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        return train_in_this_process(run)
+    finally:
+        hook.remove()
 
 
 def start_trial(config: TrialConfig, reporter: Reporter, *, context: JobContext) -> None:
-    """A trial of a search, up to its training."""
+    """A trial of a search."""
     from automl.jobs.trial import run_trial
 
-    run_trial(config, context, reporter, train=note_the_first_step)
+    run_trial(config, context, reporter, train=train_noting_the_first_step)
 
 
 def first_steps(trials: int, root: Path) -> tuple[list[float], list[int]]:

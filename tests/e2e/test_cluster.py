@@ -12,6 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from automl.errors import StudyError
+from automl.records import TrialConfig, TrialMessage
+from automl.reporting import Reporter
+from automl.space.experiment import Experiment
+from automl.space.search_plan import plan_of
 from automl.store.journal import read_journal
 
 pytestmark = [
@@ -131,3 +135,46 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("spared", [0, 1])
+def test_a_trial_that_asks_for_no_cpu_keeps_off_the_node_that_is_spared(cluster, tmp_path, spared):
+    import ray
+
+    from automl.conductor.conductor import Conductor
+    from automl.distributed.tune_run import TuneSettings, run_on_tune
+    from automl.store.journal import Journal
+
+    nodes = cluster(num_cpus=0)
+    both = [nodes.head_node, nodes.add_node(num_cpus=0, resources={"latency_probe": 1})]
+    ray.init(nodes.address, log_to_driver=False)
+
+    def job(config: TrialConfig, reporter: Reporter) -> None:
+        (tmp_path / "node").write_text(ray.get_runtime_context().get_node_id())
+        reporter.report(config, TrialMessage(kind="end", seconds=0.0, status="completed"))
+
+    plan = plan_of(Experiment.from_json({"space": {"alpha": 0.5}, "search": {"trials": 1}}))
+    settings = TuneSettings(
+        resources={"memory": 1.0},
+        concurrent=1,
+        max_failures=0,
+        storage=tmp_path / "ray",
+        spared_node=both[spared].node_id,
+    )
+    with Journal(tmp_path / "journal.jsonl") as log:
+        conductor = Conductor(plan, log, observer=Silent(), clock=time.monotonic)
+        run_on_tune(conductor, job, settings)
+    assert (tmp_path / "node").read_text() == both[1 - spared].node_id
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def on_message(self, config, message, verdict):
+        pass
+
+    def on_promoted(self, config, epoch):
+        pass
+
+    def on_snapshot(self, snapshot):
+        pass
