@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from automl.conductor.tally import Tally
-from automl.scheduling import planned_arrivals, rung_epochs
+from automl.fidelity import rung_epochs
+from automl.scheduling import planned_arrivals
 from automl.space.experiment import Experiment
 
 TIME_IS_UP = "the time budget is spent"
@@ -43,10 +44,11 @@ def planned_rungs(experiment: Experiment) -> list[tuple[int, int]]:
     return [(epoch, count + 1) for epoch, count in zip((*rungs, epochs), arrivals, strict=True)]
 
 
-def planned_epochs(experiment: Experiment) -> int:
-    """The epochs of all planned trials together, where none is infeasible or fails."""
-    total, before = 0, 0
+def planned_epochs(experiment: Experiment) -> float:
+    """What all planned trials together cost, in full epochs, where none is infeasible or fails."""
+    total, before = 0.0, 0.0
     for epoch, count in planned_rungs(experiment):
-        total += (epoch - before) * count
-        before = epoch
+        cost = experiment.fidelity.cost(epoch, experiment.data.size)
+        total += (cost - before) * count
+        before = cost
     return total

@@ -26,14 +26,16 @@ from automl.store.journal import Journal
 class StudyReport:
     """What a study ended in. `bundles` maps a name to a verified bundle's folder.
 
-    `planned_epochs` is what the rungs allowed, where no trial is infeasible or fails.
+    `epochs` is what was trained, counted in full epochs, and `planned_epochs` what the rungs
+    allowed, where no trial is infeasible or fails.
     """
 
     results: tuple[TrialResult, ...]
     ranking: Ranking
     repeats: Repeats
     bundles: dict[str, Path]
-    planned_epochs: int
+    epochs: float
+    planned_epochs: float
     device_hours: float
 
 
@@ -54,11 +56,13 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         bundles = export(study, ranking, repeats)
         write_report(study, results, ranking, repeats, correlate(study, results))
     device_seconds = sum(result.seconds for result in results) * study.experiment.train.workers
+    fidelity, size = study.experiment.fidelity, study.experiment.data.size
     return StudyReport(
         results=tuple(results),
         ranking=ranking,
         repeats=repeats,
         bundles=bundles,
+        epochs=sum(fidelity.cost(result.epochs, size) for result in results),
         planned_epochs=planned_epochs(study.experiment),
         device_hours=device_seconds / 3600,
     )

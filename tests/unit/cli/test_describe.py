@@ -54,6 +54,7 @@ def report_of(*, front, default, smallest=None, repeats=NONE):
         candidate("trial2-fp32", 0.40, 30.0),
     )
     return StudyReport(
+        epochs=3,
         planned_epochs=40,
         device_hours=0.25,
         results=tuple(

@@ -22,7 +22,8 @@ from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.records import ModelSpec, TrialStatus
 from automl.space.experiment import TrainSettings
 from automl.space.parameters import PARAMETERS, TrialParameters
-from automl.training import loop
+from automl.training import epochs, loop
+from automl.training.epochs import batch_settings
 from automl.training.loop import prepared
 from automl.training.losses import CombinedLoss
 from automl.training.optimizers import build_optimizer
@@ -110,9 +111,8 @@ def batching(**changes):
     """Walk through the split with other settings."""
 
     def plant(patch):
-        honest = loop._training_batches
         patch.setattr(
-            loop, "_training_batches", lambda settings: replace(honest(settings), **changes)
+            epochs, "batch_settings", lambda settings: replace(batch_settings(settings), **changes)
         )
 
     return plant
@@ -353,15 +353,15 @@ def test_a_trial_that_goes_on_is_proven_again(context, config, recorder, monkeyp
 
 
 def test_the_proof_changes_nothing(context, config, recorder, monkeypatch):
-    def epochs(of):
+    def scored(of):
         heard = recorder()
         run_trial(config(cutmix=0.5, augmentation="strong"), of, heard)
         return [message.metrics for message in heard.messages if message.kind == "epoch"]
 
-    proven = epochs(context())
+    proven = scored(context())
     monkeypatch.setattr(trial, "verify_applied", lambda _sample, _run: None)
     of = context()
-    assert epochs(replace(of, study_root=of.study_root / "unproven")) == proven
+    assert scored(replace(of, study_root=of.study_root / "unproven")) == proven
     assert len(proven) == 2
 
 
