@@ -167,6 +167,21 @@ def test_an_experiment_is_described_by_goals_bounds_and_budget(experiment):
     assert "22 epochs in all" in text
 
 
+def test_a_fidelity_is_told_rung_by_rung_and_counted_in_full_epochs(experiment):
+    fidelity = {"data_share": [0.25, 0.5, 1], "size": [0.5, 1, 1]}
+    of = experiment(
+        data={"size": [64, 128]},
+        search={"trials": 10, "min_epochs": 2, "fidelity": fidelity},
+        train={"epochs": 12},
+    )
+    text = "\n".join(describe_experiment(of))
+    assert (
+        "rungs      10 to epoch 2 (at 25 % of the data, 32 x 64), "
+        "4 to epoch 6 (at 50 % of the data, 64 x 128), "
+        "2 to epoch 12 (at 100 % of the data, 64 x 128): 21.2 full epochs in all"
+    ) in text
+
+
 def test_all_budgets_are_told(experiment):
     search = {"device_hours": 1.5, "stop_when": {"front_unchanged_for": 20}}
     text = "\n".join(describe_experiment(experiment(search=search)))
