@@ -98,7 +98,7 @@ class SearchSettings(_Settings):
     """At each comparison one trial in eta goes on; the others wait, and may be promoted later."""
     fidelity: FidelitySettings = FidelitySettings()
     """Whether trials train on less, and at a smaller size, up to each comparison; {}: never. Off by
-    default: over 8 networks it ranked no better than full training cut short to take as long."""
+    default: over 8 networks it ranked about as well as full training cut short to take as long."""
     seed: int = Field(default=0, ge=0)
     """Seed of all proposals and trainings."""
     time_budget: Budget = None
