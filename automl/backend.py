@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from automl.conductor.conductor import Conductor
+from automl.conductor.here import run_here
 from automl.errors import UsageError
 from automl.jobs.context import JobContext, available_cpus
 from automl.jobs.trial import run_trial
-from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.space.experiment import Experiment
 from automl.training.ranks import compute_device
 
@@ -50,17 +50,6 @@ class Backend(Protocol):
         """Give back what the backend holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConductorReporter:
-    """Reports straight to a conductor of this process."""
-
-    conductor: Conductor
-
-    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
-        """Pass on one message."""
-        return self.conductor.handle(config.trial_id, message)
-
-
 class LocalBackend:
     """One job at a time, in this process, on all its cores; no Ray."""
 
@@ -84,9 +73,7 @@ class LocalBackend:
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials one after another."""
-        reporter = ConductorReporter(conductor)
-        while (config := conductor.next_trial()) is not None:
-            run_trial(config, context, reporter)
+        run_here(conductor, lambda config, reporter: run_trial(config, context, reporter))
 
     def map_jobs(
         self, job: Callable[[Item], Answer], items: Sequence[Item]

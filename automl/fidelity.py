@@ -98,9 +98,9 @@ class Fidelity:
                 return stretch
         return Stretch(last_epoch=epoch)
 
-    def cost(self, epochs: int, size: tuple[int, int]) -> float:
-        """What the first `epochs` epochs cost, in full ones at `size` (height, width)."""
-        return sum(self.at(epoch).cost(size) for epoch in range(1, epochs + 1))
+    def costs(self, epochs: int, size: tuple[int, int]) -> tuple[float, ...]:
+        """What each of `epochs` epochs costs, in full ones at `size` (height, width)."""
+        return tuple(self.at(epoch).cost(size) for epoch in range(1, epochs + 1))
 
 
 #: Every epoch on all images at full size.

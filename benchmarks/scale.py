@@ -19,6 +19,7 @@ from automl.conductor.conductor import Conductor
 from automl.conductor.snapshot import Snapshot
 from automl.records import Measurement, TrialConfig, TrialMessage, TrialStatus, Verdict
 from automl.space.experiment import Experiment
+from automl.space.search_plan import plan_of
 from automl.store.journal import Journal
 
 EPOCHS = 3
@@ -71,7 +72,7 @@ def main() -> None:
     )
     quarters: list[float] = []
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as log:
-        conductor = Conductor(experiment, log, observer=Silent(), clock=time.monotonic)
+        conductor = Conductor(plan_of(experiment), log, observer=Silent(), clock=time.monotonic)
         epochs_done: dict[str, int] = {}
         quarter = options.trials // 4
         started = time.perf_counter()
@@ -88,7 +89,7 @@ def main() -> None:
                     flush=True,
                 )
         started = time.perf_counter()
-        again = Conductor(experiment, log, observer=Silent(), clock=time.monotonic)
+        again = Conductor(plan_of(experiment), log, observer=Silent(), clock=time.monotonic)
         seconds = time.perf_counter() - started
         assert again.next_trial() is None
     print(f"last quarter / first quarter: {quarters[-1] / quarters[0]:.2f}")

@@ -17,6 +17,7 @@ from automl.conductor.budget import planned_epochs, planned_rungs
 from automl.fidelity import scaled_size
 from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
 from automl.sampling.choice import resolve_sampler
+from automl.space.search_plan import plan_of
 
 if TYPE_CHECKING:
     from automl.space.experiment import Experiment, SearchSettings
@@ -101,12 +102,12 @@ def _sampler(experiment: Experiment) -> str:
 
 def _rungs(experiment: Experiment) -> str:
     """How many trials train how long, on what, and what that makes together."""
+    plan = plan_of(experiment)
     stages = [
-        f"{count} to epoch {epoch}{_on(experiment, epoch)}"
-        for epoch, count in planned_rungs(experiment)
+        f"{count} to epoch {epoch}{_on(experiment, epoch)}" for epoch, count in planned_rungs(plan)
     ]
     unit = "full epochs" if experiment.fidelity.stretches else "epochs"
-    return f"{', '.join(stages)}: {epochs_text(planned_epochs(experiment))} {unit} in all"
+    return f"{', '.join(stages)}: {epochs_text(planned_epochs(plan))} {unit} in all"
 
 
 def _on(experiment: Experiment, epoch: int) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from automl.conductor.tally import Tally
 from automl.fidelity import rung_epochs
 from automl.scheduling import planned_arrivals
-from automl.space.experiment import Experiment
+from automl.space.search_plan import SearchPlan
 
 TIME_IS_UP = "the time budget is spent"
 DEVICES_ARE_USED_UP = "the budget of device-hours is spent"
 
 
 class Budget:
-    """What an experiment allows, and what of it is spent."""
+    """What a plan allows, and what of it is spent."""
 
-    def __init__(self, experiment: Experiment, tally: Tally) -> None:
-        self._search = experiment.search
+    def __init__(self, plan: SearchPlan, tally: Tally) -> None:
+        self._search = plan.search
         self._tally = tally
 
     def spent(self, elapsed_s: float) -> str | None:
@@ -33,22 +33,22 @@ class Budget:
         return limit is not None and self._tally.front_unchanged_for >= limit
 
 
-def planned_rungs(experiment: Experiment) -> list[tuple[int, int]]:
+def planned_rungs(plan: SearchPlan) -> list[tuple[int, int]]:
     """(epochs, trials that train as long), rung by rung, the full training last.
 
     Trial 0 is beside the rungs: it trains to the end.
     """
-    search, epochs = experiment.search, experiment.train.epochs
+    search, epochs = plan.search, plan.epochs
     rungs = rung_epochs(search.min_epochs, epochs, search.eta)
     arrivals = planned_arrivals(search.trials - 1, len(rungs), search.eta)
     return [(epoch, count + 1) for epoch, count in zip((*rungs, epochs), arrivals, strict=True)]
 
 
-def planned_epochs(experiment: Experiment) -> float:
+def planned_epochs(plan: SearchPlan) -> float:
     """What all planned trials together cost, in full epochs, where none is infeasible or fails."""
     total, before = 0.0, 0.0
-    for epoch, count in planned_rungs(experiment):
-        cost = experiment.fidelity.cost(epoch, experiment.data.size)
+    for epoch, count in planned_rungs(plan):
+        cost = plan.cost(epoch)
         total += (cost - before) * count
         before = cost
     return total

@@ -25,7 +25,7 @@ from automl.records import (
     Verdict,
     to_json,
 )
-from automl.space.experiment import Experiment
+from automl.space.search_plan import SearchPlan
 
 Clock = Callable[[], float]
 
@@ -45,7 +45,7 @@ class Conductor:
 
     def __init__(
         self,
-        experiment: Experiment,
+        plan: SearchPlan,
         journal: EventLog,
         *,
         observer: Observer,
@@ -53,15 +53,15 @@ class Conductor:
         mirror: Mirror | None = None,
         extra_points: Sequence[Mapping[str, Scalar]] = (),
     ) -> None:
-        self._experiment = experiment
+        self.plan = plan
         self._journal = journal
         self._observer = observer
         self._clock = clock
         mirror = NoMirror() if mirror is None else mirror
-        self._state = SearchState(experiment, mirror, extra_points)
-        self._budget = Budget(experiment, self._state.tally)
+        self._state = SearchState(plan, mirror, extra_points)
+        self._budget = Budget(plan, self._state.tally)
         self._failures = FailureStreak()
-        self._planned_epochs = planned_epochs(experiment)
+        self._planned_epochs = planned_epochs(plan)
         self._running: set[str] = set()
         self._started = clock()
         for event in journal.read():
@@ -130,9 +130,13 @@ class Conductor:
         trials = self._state.trials.items()
         return [self._result(trial) for name, trial in trials if name not in self._running]
 
+    def last_epoch(self, trial_id: str) -> int:
+        """The latest epoch that a trial has reported; 0 before the first."""
+        return self._state.trials[trial_id].last_epoch
+
     def snapshot(self) -> Snapshot:
         """The state now."""
-        search, tally = self._experiment.search, self._state.tally
+        search, tally = self.plan.search, self._state.tally
         elapsed_s = self.elapsed_s
         return Snapshot(
             planned=search.trials,
@@ -162,7 +166,7 @@ class Conductor:
         promotion = self._state.rungs.next()
         if promotion is not None:
             return self._promote(*promotion)
-        if len(self._state.trials) >= self._experiment.search.trials or self._budget.converged():
+        if len(self._state.trials) >= self.plan.search.trials or self._budget.converged():
             return None
         return self._propose(len(self._state.trials))
 
@@ -180,7 +184,7 @@ class Conductor:
 
     def _propose(self, number: int) -> TrialState:
         params = self._state.proposer.propose(number)
-        seed = self._experiment.search.seed + number
+        seed = self.plan.search.seed + number
         config = TrialConfig(number=number, seed=seed, params=params)
         self._log({"kind": "proposed", "config": to_json(config)})
         return self._state.propose(config)
@@ -199,7 +203,7 @@ class Conductor:
 
     def _judge(self, trial: TrialState, message: TrialMessage) -> Verdict:
         """The verdict on a new epoch."""
-        if message.epoch >= self._experiment.train.epochs:
+        if message.epoch >= self.plan.epochs:
             return Verdict.CONTINUE
         competes = self._state.arrives(trial, message.epoch, message.metrics)
         if self.budget_spent is not None:
@@ -233,7 +237,7 @@ class Conductor:
     def _end_what_an_earlier_run_left(self) -> None:
         """Write the ends that a kill kept from being written."""
         for trial in self._unfinished_trials():
-            if trial.last_epoch >= self._experiment.train.epochs:
+            if trial.last_epoch >= self.plan.epochs:
                 end = TrialMessage(kind="end", seconds=0.0, status=TrialStatus.COMPLETED)
                 self._record(trial, end, Verdict.CONTINUE)
 
@@ -253,7 +257,7 @@ class Conductor:
             why = self.budget_spent
             return trial.result(TrialStatus.STOPPED, "interrupted" if why is None else why)
         epoch = trial.last_epoch
-        arrived, eta = self._state.rungs.arrived(epoch), self._experiment.search.eta
+        arrived, eta = self._state.rungs.arrived(epoch), self.plan.search.eta
         return trial.result(
             TrialStatus.STOPPED, f"not among the best 1/{eta} of {arrived} at epoch {epoch}"
         )
@@ -263,5 +267,5 @@ class Conductor:
         if leader is None:
             return None
         number, losses = leader
-        pairs = zip(self._experiment.objectives, losses, strict=True)
+        pairs = zip(self.plan.objectives, losses, strict=True)
         return Best(number=number, values=tuple(o.value(loss) for o, loss in pairs))

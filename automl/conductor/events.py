@@ -22,3 +22,9 @@ def verdict_on(events: Sequence[Mapping[str, Any]], trial_id: str, epoch: int) -
         if message.get("kind") == "epoch" and message["epoch"] == epoch:
             return Verdict(event["verdict"])
     return Verdict.STOP
+
+
+def last_epoch(events: Sequence[Mapping[str, Any]], trial_id: str) -> int:
+    """The latest epoch of a trial on record; 0 where there is none."""
+    messages = (event.get("message", {}) for event in events if event.get("trial_id") == trial_id)
+    return max((m["epoch"] for m in messages if m.get("kind") == "epoch"), default=0)

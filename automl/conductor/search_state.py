@@ -21,7 +21,7 @@ from automl.records import (
     violations,
 )
 from automl.sampling.proposer import Proposer
-from automl.space.experiment import Experiment
+from automl.space.search_plan import SearchPlan
 
 
 class SearchState:
@@ -29,25 +29,24 @@ class SearchState:
 
     def __init__(
         self,
-        experiment: Experiment,
+        plan: SearchPlan,
         mirror: Mirror,
         extra_points: Sequence[Mapping[str, Scalar]],
     ) -> None:
-        search, epochs = experiment.search, experiment.train.epochs
+        search, epochs = plan.search, plan.epochs
         rungs = rung_epochs(search.min_epochs, epochs, search.eta)
-        self._experiment = experiment
+        self._plan = plan
         self._mirror = mirror
         self._fidelities = (*rungs, epochs)
-        self._fidelity = experiment.fidelity
         self.proposer = Proposer(
-            experiment.space,
-            experiment.objectives,
+            plan.space,
+            plan.objectives,
             sampler=search.sampler,
             seed=search.seed,
             points=(*search.points, *extra_points),
             fidelities=self._fidelities,
             num_trials=search.trials,
-            bounds=experiment.constraints,
+            bounds=plan.constraints,
         )
         self.rungs = Rungs(rungs, search.eta)
         self.tally = Tally()
@@ -89,11 +88,11 @@ class SearchState:
     ) -> None:
         """A trial has reported."""
         trial.seconds += added_s
-        self.tally.device_seconds += added_s * self._experiment.train.workers
+        self.tally.device_seconds += added_s * self._plan.workers
         trial.apply(message)
         if message.kind == "epoch":
             trial.verdicts[message.epoch] = verdict
-            self.tally.epochs += self._fidelity.at(message.epoch).cost(self._experiment.data.size)
+            self.tally.epochs += self._plan.epoch_cost(message.epoch)
             self._score(trial, message.epoch, verdict)
         elif message.status is not None:
             self._end(trial, message.status)
@@ -106,14 +105,14 @@ class SearchState:
         """
         if trial.config.number == 0 or epoch not in self.rungs:
             return False
-        losses = trial.losses_of(self._experiment.objectives, metrics)
+        losses = trial.losses_of(self._plan.objectives, metrics)
         if losses is None:
             return False
         self.rungs.arrive(trial.config.trial_id, epoch, losses)
         return True
 
     def _score(self, trial: TrialState, epoch: int, verdict: Verdict) -> None:
-        objectives, number = self._experiment.objectives, trial.config.number
+        objectives, number = self._plan.objectives, trial.config.number
         losses = trial.losses(objectives, epoch)
         if losses is None:
             return
@@ -137,14 +136,14 @@ class SearchState:
         self.paused.discard(name)
         self.rungs.give_up(name)
         if status in (TrialStatus.INFEASIBLE, TrialStatus.FAILED):
-            missed = violations(self._experiment.constraints, trial.measurements)
+            missed = violations(self._plan.constraints, trial.measurements)
             told = {} if status is TrialStatus.FAILED else missed
             for listener in (self.proposer, self._mirror):
                 listener.reject(number, told)
         self._show_end(trial, status)
 
     def _show_end(self, trial: TrialState, status: TrialStatus) -> None:
-        objectives = self._experiment.objectives
+        objectives = self._plan.objectives
         losses = trial.losses(objectives, trial.last_epoch)
         self._mirror.end(
             trial.config.number,

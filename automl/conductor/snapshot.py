@@ -10,7 +10,7 @@ from automl.records import TrialConfig, TrialMessage, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The most accurate trial so far: its objectives, in the order of the experiment."""
+    """The most accurate trial so far: its objectives, in the order of the plan."""
 
     number: int
     values: tuple[float, ...]

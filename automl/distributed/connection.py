@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -81,6 +82,21 @@ def connect(address: str | None, *, worker_groups: bool = False) -> None:
         raise UsageError(f"Ray {where}: {fault}; --local runs without Ray") from fault
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Be connected within the block, to a cluster started here unless there is a connection."""
+    prepare_environment()
+    import ray  # noqa: PLC0415
+
+    was_connected = ray.is_initialized()
+    connect(None)
+    try:
+        yield
+    finally:
+        if not was_connected:
+            ray.shutdown()
 
 
 def _cluster_here() -> dict[str, Any]:

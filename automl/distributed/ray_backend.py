@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
-from ray import tune
 
 from automl.backend import JobFault
 from automl.conductor.conductor import Conductor
-from automl.conductor.events import verdict_on
 from automl.distributed.devices import trains_on_gpu
 from automl.distributed.slots import slots_of
-from automl.distributed.tune_seams import (
-    CONFIG_KEY,
-    FAULT_KEY,
-    MESSAGE_KEY,
-    ConductorScheduler,
-    ConductorSearcher,
-    Door,
-)
+from automl.distributed.tune_run import TuneSettings, run_on_tune
 from automl.distributed.worker_group import train_in_worker_group
-from automl.errors import AutomlError
 from automl.jobs.context import JobContext
 from automl.jobs.trial import run_trial
-from automl.records import (
-    TrialConfig,
-    TrialMessage,
-    Verdict,
-    canonical_json,
-    from_json,
-    to_json,
-)
+from automl.records import TrialConfig
+from automl.reporting import Reporter
 from automl.space.experiment import Experiment
-from automl.store.journal import read_journal
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -51,42 +32,10 @@ def _answer(reference: ray.ObjectRef) -> Any:
         return JobFault(reason=f"{type(fault).__name__}: {str(fault).splitlines()[0]}")
 
 
-class TuneReporter:
-    """Reports to the driver of the study through Ray Tune."""
-
-    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
-        """Pass on one message; where the verdict is to stop, Tune raises SystemExit here."""
-        tune.report({MESSAGE_KEY: canonical_json(to_json(message))})
-        return Verdict.CONTINUE
-
-
-@dataclass(frozen=True, slots=True)
-class GroupReporter:
-    """Reports as `TuneReporter` does, for a trial that ends by itself: see `ConductorScheduler`."""
-
-    journal: Path
-
-    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
-        """Pass on one message, and read what was decided on it."""
-        tune.report({MESSAGE_KEY: canonical_json(to_json(message))})
-        if message.kind != "epoch":
-            return Verdict.CONTINUE
-        # Tune comes back from a report only when the driver has dealt with it.
-        return verdict_on(read_journal(self.journal), config.trial_id, message.epoch)
-
-
-def _trainable(tune_config: dict[str, Any], context: JobContext) -> None:
-    try:
-        _run(from_json(TrialConfig, tune_config[CONFIG_KEY]), context)
-    except AutomlError as fault:
-        tune.report({FAULT_KEY: str(fault)})
-
-
-def _run(config: TrialConfig, context: JobContext) -> None:
+def _run_one(config: TrialConfig, reporter: Reporter, *, context: JobContext) -> None:
     if context.experiment.train.workers == 1:
-        run_trial(config, context, TuneReporter())
+        run_trial(config, context, reporter)
     else:
-        reporter = GroupReporter(context.folder.journal_file)
         run_trial(config, context, reporter, train=train_in_worker_group)
 
 
@@ -118,36 +67,15 @@ class RayBackend:
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials on Ray Tune until the conductor has no more."""
-        door = Door(conductor)
-        trainable = tune.with_resources(
-            tune.with_parameters(_trainable, context=context), self._resources()
+        in_groups = self._experiment.train.workers > 1
+        settings = TuneSettings(
+            resources=self._resources(),
+            concurrent=self._slots.trials,
+            max_failures=self._experiment.search.max_failures,
+            storage=context.folder.ray,
+            journal=context.folder.journal_file if in_groups else None,
         )
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=tune.search.ConcurrencyLimiter(
-                    ConductorSearcher(door), max_concurrent=self._slots.trials
-                ),
-                scheduler=ConductorScheduler(
-                    door, trials_end_by_themselves=self._experiment.train.workers > 1
-                ),
-                num_samples=-1,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(context.folder.ray),
-                verbose=0,
-                failure_config=tune.FailureConfig(
-                    max_failures=self._experiment.search.max_failures
-                ),
-            ),
-        )
-        tuner.fit()
-        # Everything of worth is in the journal and the trials' folders.
-        shutil.rmtree(context.folder.ray, ignore_errors=True)
-        if door.fault is not None:
-            raise door.fault
+        run_on_tune(conductor, partial(_run_one, context=context), settings)
 
     def map_jobs(
         self, job: Callable[[Item], Answer], items: Sequence[Item]
@@ -165,9 +93,9 @@ class RayBackend:
         """Leave the cluster."""
         ray.shutdown()
 
-    def _resources(self) -> tune.PlacementGroupFactory:
+    def _resources(self) -> dict[str, float]:
         if self._experiment.train.workers > 1:
             # The trial's own process only waits; its workers bring their resources themselves.
-            return tune.PlacementGroupFactory([{"memory": 1}])
-        bundle = {"CPU": float(self._slots.threads)}
-        return tune.PlacementGroupFactory([{**bundle, "GPU": 1.0} if self._on_gpu else bundle])
+            return {"memory": 1.0}
+        threads = {"CPU": float(self._slots.threads)}
+        return {**threads, "GPU": 1.0} if self._on_gpu else threads

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from automl.data.dataset import Dataset, open_dataset
-from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.space.experiment import Experiment
 from automl.store.layout import StudyFolder
 
@@ -38,13 +36,6 @@ class JobContext:
     def dataset(self) -> Dataset:
         """The memory-mapped dataset."""
         return open_dataset(self.dataset_root)
-
-
-class Reporter(Protocol):
-    """Where a running trial reports; the answer says whether to go on."""
-
-    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
-        """Pass on one message and wait for the verdict."""
 
 
 def available_cpus() -> int:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from automl.errors import StudyError
 from automl.jobs.applied import Sample, verify_applied
-from automl.jobs.context import JobContext, Reporter, torch_threads
+from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
 from automl.jobs.inheritance import start_from_donor
 from automl.jobs.memory import (
@@ -25,6 +25,7 @@ from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.models.build import normalisation_for
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, violations
+from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
 from automl.store.atomic import write_text
 from automl.store.room import is_disk_full, no_room

@@ -42,7 +42,7 @@ DEFAULT_OBJECTIVES = (
 )
 
 _GP_NEEDS_PLAIN_SPACE = Fault(
-    path=("search", "sampler"),
+    path=("sampler",),
     problem="given gp, which takes no space with conditions (when); allowed here: any other",
 )
 
@@ -189,12 +189,10 @@ class Experiment(_Settings):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> Self:
-        faults = _point_faults(self.space, self.search.points)
+        faults = search_faults(self.space, self.search)
         faults += _fidelity_faults(self.search, self.train)
-        if self.search.sampler == "gp" and self.space.is_conditional:
-            faults.append(_GP_NEEDS_PLAIN_SPACE)
         if faults:
-            raise_faults(faults)
+            raise_faults([fault.under("search") for fault in faults])
         return self
 
     @property
@@ -232,14 +230,25 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
-        for name in _FREE_TO_CHANGE:
-            del plain["search"][name]
-        return short_hash(plain)
+        return short_hash({**plain, "search": shaping(plain["search"])})
+
+
+def shaping(search: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the plain form of `search` shapes results."""
+    return {name: value for name, value in search.items() if name not in _FREE_TO_CHANGE}
+
+
+def search_faults(space: SearchSpace, search: SearchSettings) -> list[Fault]:
+    """What of `search` does not go with a space."""
+    faults = _point_faults(space, search.points)
+    if search.sampler == "gp" and space.is_conditional:
+        faults.append(_GP_NEEDS_PLAIN_SPACE)
+    return faults
 
 
 def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) -> list[Fault]:
     return [
-        fault.under("search", "points", index)
+        fault.under("points", index)
         for index, point in enumerate(points)
         for fault in point_faults(space, point)
     ]
@@ -248,9 +257,10 @@ def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) ->
 def _point_faults_beside_others(plain: Any) -> list[Fault]:
     """The check that pydantic skips where other fields have faults, as far as it is possible."""
     try:
-        return _point_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
+        found = _point_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
     except (FaultsError, PydanticCustomError, LookupError, TypeError):
         return []
+    return [fault.under("search") for fault in found]
 
 
 def _fidelity_faults(search: SearchSettings, train: TrainSettings) -> list[Fault]:
@@ -263,12 +273,13 @@ def _fidelity_faults_beside_others(plain: Any) -> list[Fault]:
     try:
         search = {name: plain["search"][name] for name in _RUNGS & plain["search"].keys()}
         train = {name: plain["train"][name] for name in {"epochs"} & plain.get("train", {}).keys()}
-        return _fidelity_faults(
+        found = _fidelity_faults(
             SearchSettings.model_validate_json(json.dumps(search)),
             TrainSettings.model_validate_json(json.dumps(train)),
         )
     except (ValidationError, LookupError, TypeError, AttributeError):
         return []
+    return [fault.under("search") for fault in found]
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:

@@ -57,7 +57,7 @@ def fidelity_faults(settings: FidelitySettings, rungs: Sequence[int], epochs: in
     if not rungs:
         allowed = f"1 value: there is no rung in {epochs} epochs"
     return [
-        wrong_value(("search", "fidelity", name), shares, allowed)
+        wrong_value(("fidelity", name), shares, allowed)
         for name, shares in (("data_share", settings.data_share), ("size", settings.size))
         if shares is not None and len(shares) != wanted
     ]

@@ -30,24 +30,48 @@ _HOW_TO = "a value, {choice: [a, b]}, {int: [low, high]} or {float: [low, high]}
 
 
 def parse_space(raw: object) -> SearchSpace:
-    """Build a space from its written form; raises FaultsError with every fault."""
+    """Build the space of an image trial from its written form.
+
+    Raises FaultsError with every fault.
+    """
+    return SearchSpace(domains=_parse_domains(raw, PARAMETERS))
+
+
+def parse_free_space(raw: object) -> SearchSpace:
+    """Build a space whose parameters may have any names; raises as `parse_space` does."""
+    forms = raw if isinstance(raw, Mapping) else {}
+    vocabulary = {str(name): _free_limits(form) for name, form in forms.items()}
+    return SearchSpace(domains=_parse_domains(raw, vocabulary), vocabulary=vocabulary)
+
+
+def _free_limits(form: object) -> Limits:
+    """No limits but those of the domain itself."""
+    if isinstance(form, Mapping) and "int" in form:
+        return Limits(kind="int", description="")
+    if isinstance(form, Mapping) and "float" in form:
+        return Limits(kind="float", description="")
+    return Limits(kind="any", description="")
+
+
+def _parse_domains(raw: object, vocabulary: Mapping[str, Limits]) -> dict[str, Domain]:
     if not isinstance(raw, Mapping) or not raw:
         raise FaultsError([wrong_value((), raw, "a mapping from parameters to their values")])
     domains: dict[str, Domain] = {}
     faults: list[Fault] = []
     for name, form in raw.items():
-        if name not in PARAMETERS:
-            faults.append(unknown_key((str(name),), tuple(PARAMETERS)))
+        if name not in vocabulary:
+            faults.append(unknown_key((str(name),), tuple(vocabulary)))
             continue
         try:
-            domains[name] = _parse_domain(name, form)
+            domains[name] = _parse_domain(vocabulary[name], form)
         except FaultsError as error:
             faults += [fault.under(str(name)) for fault in error.faults]
     lost = raw.keys() - domains.keys()
-    faults += [fault for fault in space_faults(domains) if not _follows_from(fault, lost)]
+    found = space_faults(domains, vocabulary)
+    faults += [fault for fault in found if not _follows_from(fault, lost)]
     if faults:
         raise FaultsError(faults)
-    return SearchSpace(domains=domains)
+    return domains
 
 
 def _follows_from(fault: Fault, lost: AbstractSet[object]) -> bool:
@@ -60,8 +84,7 @@ def space_form(space: SearchSpace) -> dict[str, object]:
     return {name: _domain_form(domain) for name, domain in space.domains.items()}
 
 
-def _parse_domain(name: str, form: object) -> Domain:
-    limits = PARAMETERS[name]
+def _parse_domain(limits: Limits, form: object) -> Domain:
     if _is_scalar(form):
         return Choice(options=(_canonical(limits, form),))
     if not isinstance(form, Mapping):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from automl.errors import SpaceError
 from automl.records import ModelSpec, Scalar
 
-Kind = Literal["text", "flag_or_text", "int", "float"]
+Kind = Literal["any", "text", "flag_or_text", "int", "float"]
 
 #: Words that YAML 1.1 reads as a truth value and YAML 1.2 as text: never a weights file.
 _YAML_1_1_FLAGS = frozenset({"yes", "no", "on", "off", "y", "n"})
@@ -52,6 +52,8 @@ class Limits:
         """The limits in words, for error messages."""
         if self.options:
             return "one of " + ", ".join(self.options)
+        if self.kind == "any":
+            return "a value"
         if self.kind == "text":
             return "a name, as text"
         if self.kind == "flag_or_text":
@@ -75,6 +77,8 @@ class Limits:
         """Whether this parameter may have this value."""
         if self.options:
             return value in self.options
+        if self.kind == "any":
+            return True
         if self.kind == "text":
             return _is_word(value)
         if self.kind == "flag_or_text":

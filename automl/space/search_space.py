@@ -17,14 +17,16 @@ class SearchSpace:
     """Named domains; raises FaultsError (a SpaceError) that lists all that is wrong with them.
 
     A parameter with a condition is *active* where its parents have one of the values named.
-    Sets of values produced here hold the active parameters only.
+    Sets of values produced here hold the active parameters only. `vocabulary` says which names
+    there may be, and what each may hold; None: those of an image trial, `PARAMETERS`.
     """
 
     domains: Mapping[str, Domain]
+    vocabulary: Mapping[str, Limits] | None = field(default=None, repr=False, compare=False)
     _order: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        faults = space_faults(self.domains)
+        faults = space_faults(self.domains, self._limits)
         if faults:
             raise FaultsError(faults)
         object.__setattr__(self, "_order", tuple(_sorter(self.domains).static_order()))
@@ -49,7 +51,7 @@ class SearchSpace:
 
         def given(name: str, domain: Domain) -> Scalar:
             value = point.get(name, domain.default_value)
-            limits = PARAMETERS[name]
+            limits = self._limits[name]
             return limits.canonical(value) if limits.accept(value) else value
 
         return self.assign(given)
@@ -86,6 +88,10 @@ class SearchSpace:
         """How many different configurations there are; None where one may be continuous."""
         return self._count(self._order, {})
 
+    @property
+    def _limits(self) -> Mapping[str, Limits]:
+        return PARAMETERS if self.vocabulary is None else self.vocabulary
+
     def _count(self, names: tuple[str, ...], parents: dict[str, Scalar]) -> int | None:
         if not names:
             return 1
@@ -115,14 +121,16 @@ class SearchSpace:
         return f"{continuous} continuous and {discrete} discrete parameters"
 
 
-def space_faults(domains: Mapping[str, Domain]) -> list[Fault]:
+def space_faults(
+    domains: Mapping[str, Domain], vocabulary: Mapping[str, Limits] = PARAMETERS
+) -> list[Fault]:
     """All that is wrong with a set of domains, apart from what each domain checks by itself."""
     faults = []
     for name, domain in domains.items():
-        if name not in PARAMETERS:
-            faults.append(unknown_key((name,), tuple(PARAMETERS)))
+        if name not in vocabulary:
+            faults.append(unknown_key((name,), tuple(vocabulary)))
             continue
-        faults += [fault.under(name) for fault in _limit_faults(PARAMETERS[name], domain)]
+        faults += [fault.under(name) for fault in _limit_faults(vocabulary[name], domain)]
         faults += [fault.under(name, "when") for fault in _condition_faults(name, domains)]
     try:
         _sorter(domains).prepare()

@@ -9,6 +9,7 @@ from pathlib import Path
 from automl.conductor.budget import planned_epochs
 from automl.jobs.environment import environment_here
 from automl.records import TrialResult
+from automl.space.search_plan import plan_of
 from automl.stages.compress import compress
 from automl.stages.correlation import correlate
 from automl.stages.export import export
@@ -56,14 +57,14 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         bundles = export(study, ranking, repeats)
         write_report(study, results, ranking, repeats, correlate(study, results))
     device_seconds = sum(result.seconds for result in results) * study.experiment.train.workers
-    fidelity, size = study.experiment.fidelity, study.experiment.data.size
+    plan = plan_of(study.experiment)
     return StudyReport(
         results=tuple(results),
         ranking=ranking,
         repeats=repeats,
         bundles=bundles,
-        epochs=sum(fidelity.cost(result.epochs, size) for result in results),
-        planned_epochs=planned_epochs(study.experiment),
+        epochs=sum(plan.cost(result.epochs) for result in results),
+        planned_epochs=planned_epochs(plan),
         device_hours=device_seconds / 3600,
     )
 

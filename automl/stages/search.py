@@ -9,6 +9,7 @@ from automl.errors import StudyError
 from automl.jobs.costs import prepare_reference
 from automl.records import TrialResult, TrialStatus
 from automl.sampling.mirror import OptunaMirror
+from automl.space.search_plan import plan_of
 from automl.stages.screen import screen
 from automl.stages.study import Study
 from automl.store.journal import Journal
@@ -23,7 +24,7 @@ def search(study: Study, journal: Journal, *, clock: Callable[[], float]) -> lis
     """
     experiment, folder = study.experiment, study.folder
     conductor = Conductor(
-        experiment,
+        plan_of(experiment),
         journal,
         observer=study.narrator,
         clock=clock,

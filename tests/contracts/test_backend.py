@@ -12,6 +12,7 @@ from automl.jobs.context import JobContext
 from automl.jobs.costs import prepare_reference
 from automl.records import TrialResult, TrialStatus
 from automl.space.experiment import Experiment
+from automl.space.search_plan import plan_of
 from automl.store.journal import Journal, read_journal
 from automl.store.layout import StudyFolder
 
@@ -89,7 +90,7 @@ def run(backend: Backend, experiment: Experiment, root: Path, cache: Path) -> li
     with Journal(StudyFolder(root).journal_file) as journal:
         ticks = iter(range(10**6))
         conductor = Conductor(
-            experiment, journal, observer=Silent(), clock=lambda: float(next(ticks))
+            plan_of(experiment), journal, observer=Silent(), clock=lambda: float(next(ticks))
         )
         prepare_reference(context)
         backend.run_trials(conductor, context)

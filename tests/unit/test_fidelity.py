@@ -36,11 +36,10 @@ def test_each_epoch_belongs_to_the_stretch_that_it_ends_or_lies_in():
 
 
 def test_cost_counts_full_epochs():
-    assert FULL.cost(7, (96, 96)) == 7
-    assert STEPPED.cost(1, (64, 64)) == 0.25 * 0.25
-    assert STEPPED.cost(9, (64, 64)) == 0.0625 + 2 * 0.5 + 6
+    assert FULL.costs(3, (96, 96)) == (1.0, 1.0, 1.0)
+    assert STEPPED.costs(5, (64, 64)) == (0.25 * 0.25, 0.5, 0.5, 1.0, 1.0)
     # Half of 96 is rounded to 64.
-    assert STEPPED.cost(1, (96, 96)) == pytest.approx(0.25 * (64 / 96) ** 2)
+    assert STEPPED.costs(1, (96, 96)) == (pytest.approx(0.25 * (64 / 96) ** 2),)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 import pytest
 
 from automl import backend
-from automl.backend import ConductorReporter, LocalBackend
+from automl.backend import LocalBackend
+from automl.conductor.here import ConductorReporter
 from automl.errors import UsageError
 from automl.jobs.context import JobContext
 from automl.records import TrialConfig, TrialMessage, Verdict

@@ -15,6 +15,7 @@ from automl.records import (
 )
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
+from automl.space.search_plan import plan_of
 
 
 class KilledError(Exception):
@@ -101,7 +102,9 @@ class World:
         """One run of the search by one worker; the conductor, or None where it was killed."""
         log = MemoryLog(self.events, dies_before=dies_before, dies_after=dies_after)
         try:
-            conductor = Conductor(self.experiment, log, observer=Watcher(), clock=HandClock())
+            conductor = Conductor(
+                plan_of(self.experiment), log, observer=Watcher(), clock=HandClock()
+            )
             while (config := conductor.next_trial()) is not None:
                 self._run(conductor, config)
         except KilledError:
@@ -195,7 +198,7 @@ def start(log, clock, watcher):
     """Build a conductor on the log as it is."""
 
     def build(of):
-        return Conductor(of, log, observer=watcher, clock=clock)
+        return Conductor(plan_of(of), log, observer=watcher, clock=clock)
 
     return build
 

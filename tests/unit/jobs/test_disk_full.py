@@ -12,6 +12,7 @@ from automl.jobs import compress, costs, trial
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.trial import run_trial
 from automl.records import TrialStatus
+from automl.space.search_plan import plan_of
 from automl.store.journal import Journal
 from automl.training import checkpoint
 
@@ -117,7 +118,9 @@ def test_a_study_stops_and_goes_on_as_if_it_had_not(context, monkeypatch):
 
     def search():
         with Journal(of.folder.journal_file) as journal:
-            conductor = Conductor(of.experiment, journal, observer=Silent(), clock=lambda: 0.0)
+            conductor = Conductor(
+                plan_of(of.experiment), journal, observer=Silent(), clock=lambda: 0.0
+            )
             try:
                 LocalBackend(of.experiment).run_trials(conductor, of)
             finally:

@@ -1,0 +1,117 @@
+"""A search on Ray Tune: each trial in an actor that the next one uses again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from automl.conductor.conductor import Conductor
+from automl.conductor.events import verdict_on
+from automl.distributed.tune_seams import (
+    CONFIG_KEY,
+    FAULT_KEY,
+    MESSAGE_KEY,
+    ConductorScheduler,
+    ConductorSearcher,
+    Door,
+)
+from automl.errors import AutomlError
+from automl.records import (
+    TrialConfig,
+    TrialMessage,
+    Verdict,
+    canonical_json,
+    from_json,
+    to_json,
+)
+from automl.reporting import TrialJob
+from automl.store.journal import read_journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneSettings:
+    """How Tune runs trials.
+
+    `resources` is what one trial holds, by Ray's names, `concurrent` how many run at a time, and
+    `max_failures` how often one is started again whose process died. Tune writes to `storage`,
+    which is removed at the end. `journal` is where trials that end by themselves read verdicts.
+    """
+
+    resources: Mapping[str, float]
+    concurrent: int
+    max_failures: int
+    storage: Path
+    journal: Path | None = None
+
+
+class TuneReporter:
+    """Reports to the driver of the study through Ray Tune."""
+
+    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
+        """Pass on one message; where the verdict is to stop, Tune raises SystemExit here."""
+        tune.report({MESSAGE_KEY: canonical_json(to_json(message))})
+        return Verdict.CONTINUE
+
+
+@dataclass(frozen=True, slots=True)
+class JournalReporter:
+    """Reports as `TuneReporter` does, for a trial that ends by itself: see `ConductorScheduler`."""
+
+    journal: Path
+
+    def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
+        """Pass on one message, and read what was decided on it."""
+        tune.report({MESSAGE_KEY: canonical_json(to_json(message))})
+        if message.kind != "epoch":
+            return Verdict.CONTINUE
+        # Tune comes back from a report only when the driver has dealt with it.
+        return verdict_on(read_journal(self.journal), config.trial_id, message.epoch)
+
+
+def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> None:
+    """Run trials on Ray Tune until the conductor has no more; `job` has to be picklable.
+
+    Raises what is the study's fault, met here or in a trial's process.
+    """
+    door = Door(conductor)
+    trainable = tune.with_resources(
+        tune.with_parameters(_trainable, job=job, journal=settings.journal),
+        tune.PlacementGroupFactory([dict(settings.resources)]),
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=tune.search.ConcurrencyLimiter(
+                ConductorSearcher(door), max_concurrent=settings.concurrent
+            ),
+            scheduler=ConductorScheduler(
+                door, trials_end_by_themselves=settings.journal is not None
+            ),
+            num_samples=-1,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(settings.storage),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=settings.max_failures),
+        ),
+    )
+    tuner.fit()
+    # Everything of worth is in the journal and the trials' folders.
+    shutil.rmtree(settings.storage, ignore_errors=True)
+    if door.fault is not None:
+        raise door.fault
+
+
+def _trainable(tune_config: dict[str, Any], job: TrialJob, journal: Path | None) -> None:
+    reporter = TuneReporter() if journal is None else JournalReporter(journal)
+    try:
+        job(from_json(TrialConfig, tune_config[CONFIG_KEY]), reporter)
+    except AutomlError as fault:
+        tune.report({FAULT_KEY: str(fault)})
