@@ -62,7 +62,8 @@ def search(  # noqa: PLR0913 - all but two are keywords with defaults
         min_epochs: epochs before trials are compared for the first time; then `eta` times as many,
             and so on.
         eta: at each comparison one trial in `eta` goes on; the others wait.
-        sampler: auto, tpe, nsga2, nsga3, gp, random or qmc.
+        sampler: auto, tpe, nsga2, nsga3, gp (which loads torch), random or qmc; auto is gp up to
+            200 trials, where there are enough to learn from.
         seed: of all proposals; trial `n` gets `seed + n`.
         points: configurations to try right after the default one.
         costs: what is known of a configuration before it is evaluated, such as its latency; called

@@ -17,8 +17,12 @@ STARTUP: Mapping[str, float] = {
     "qmc": math.inf,
 }
 
-#: Up to here `auto` is TPE, which learns from few trials. Each of its proposals looks at all that
-#: was told: with two objectives 15 ms among 100 trials, 80 ms among 1,000, 180 ms among 2,000 on
+#: Up to here `auto` is a Gaussian process, which learns most from few trials
+#: (`benchmarks/search_efficiency.py`). A proposal takes 0.2 to 1 s on one core.
+MOST_TRIALS_FOR_GP = 200
+
+#: Up to here `auto` is TPE, which learns from few trials, too. Each of its proposals looks at all
+#: that was told: with two objectives 15 ms among 100 trials, 80 ms among 1,000, 180 ms among 2,000 on
 #: one core, where NSGA-II takes 15 ms among 10,000.
 MOST_TRIALS_FOR_TPE = 1000
 
@@ -27,27 +31,28 @@ _POPULATIONS = (10, 50)
 
 
 def resolve_sampler(sampler: str, num_trials: int | None, space: SearchSpace) -> str:
-    """The sampler that `sampler` stands for; ValueError where it is unknown or unfit for `space`.
+    """The sampler that `sampler` stands for; ValueError where it is unknown.
 
     `auto` is, by the number of trials (None: not known) and the space:
 
     - qmc (spread points) where nothing can be learned: so few trials that all are spent before
       there is enough to learn from, or so many that each configuration of the space is tried;
-    - tpe up to MOST_TRIALS_FOR_TPE trials;
+    - gp up to MOST_TRIALS_FOR_GP trials;
+    - tpe up to MOST_TRIALS_FOR_TPE;
     - nsga2 beyond, whose proposals cost the same however many trials there are.
     """
-    if sampler == "gp" and space.is_conditional:
-        raise ValueError("gp takes no space with conditions (when); choose another sampler")
     if sampler in STARTUP:
         return sampler
     if sampler != "auto":
         raise ValueError(f"sampler must be one of auto, {', '.join(STARTUP)}, got {sampler!r}")
     if num_trials is None:
         return "tpe"
-    if num_trials <= enough("tpe", space, num_trials) or (
+    if num_trials <= enough("gp", space, num_trials) or (
         space.size is not None and space.size <= num_trials
     ):
         return "qmc"
+    if num_trials <= MOST_TRIALS_FOR_GP:
+        return "gp"
     return "tpe" if num_trials <= MOST_TRIALS_FOR_TPE else "nsga2"
 
 

@@ -85,11 +85,12 @@ class FidelityStudy:
         study = optuna.load_study(study_name=_NAME, storage=self._storage, sampler=sampler)
         beside = [self._add_running(params) for params in pending]
         trial = study.ask()
-        params = self._space.suggest(trial)
-        study.tell(trial, state=TrialState.FAIL)
-        for trial_id in beside:
-            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
-        return params
+        try:
+            return self._space.suggest(trial)
+        finally:
+            study.tell(trial, state=TrialState.FAIL)
+            for trial_id in beside:
+                self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def _add_running(self, params: Mapping[str, Scalar]) -> int:
         return self._storage.create_new_trial(

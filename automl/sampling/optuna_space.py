@@ -18,34 +18,46 @@ from automl.space.search_space import SearchSpace
 
 
 class OptunaSpace:
-    """The searched parameters as Optuna's distributions; fixed ones are left out."""
+    """The searched parameters as Optuna's distributions; fixed ones are left out.
 
-    def __init__(self, space: SearchSpace) -> None:
+    A `flat` one has every parameter in every trial, for samplers that know no conditions: one that
+    does not exist in a trial is told as its default, and what is found for it is left out.
+    """
+
+    def __init__(self, space: SearchSpace, *, flat: bool = False) -> None:
         self._space = space
+        self._flat = flat
         self._distributions = {name: _distribution(space.domains[name]) for name in space.searched}
 
     def suggest(self, trial: Trial) -> dict[str, Scalar]:
         """The configuration that the study's sampler finds for `trial`."""
-        return self._space.assign(
-            lambda name, domain: (
-                _suggest(trial, name, domain)
-                if name in self._distributions
-                else domain.default_value
-            )
-        )
+        drawn: dict[str, Scalar] = {}
+        if self._flat:
+            drawn = {name: self._find(trial, name) for name in self._distributions}
+
+        def choose(name: str, domain: Domain) -> Scalar:
+            if name not in self._distributions:
+                return domain.default_value
+            return drawn[name] if name in drawn else self._find(trial, name)
+
+        return self._space.assign(choose)
 
     def running(self, params: Mapping[str, Scalar]) -> FrozenTrial:
         """A trial of Optuna's that runs with `params`, ready to be added to a study."""
+        given = self._space.restrict(params)
         known = {
-            name: value
-            for name, value in self._space.restrict(params).items()
-            if name in self._distributions
+            name: given.get(name, self._space.domains[name].default_value)
+            for name in self._distributions
+            if self._flat or name in given
         }
         return create_trial(
             state=TrialState.RUNNING,
             params=known,
             distributions={name: self._distributions[name] for name in known},
         )
+
+    def _find(self, trial: Trial, name: str) -> Scalar:
+        return _suggest(trial, name, self._space.domains[name])
 
 
 def _distribution(domain: Domain) -> BaseDistribution:

@@ -11,6 +11,7 @@ is not, shorter trainings say more than nothing. Source: Falkner et al. 2018, "B
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,10 +26,13 @@ from automl.sampling.samplers import GENERATION_KEYS, learning_sampler
 from automl.sampling.spread import Leftovers, Params, random_point, spread_point
 from automl.space.search_space import SearchSpace
 
+_log = logging.getLogger(__name__)
+
 #: How often a proposal that repeats an earlier trial is drawn again: by the sampler at first, at
-#: random later, since a sampler that is sure of its case may never give way.
+#: random later, since a sampler that is sure of its case may never give way; gp is the surest.
 _ATTEMPTS = 20
 _LEARNED_ATTEMPTS = 5
+_LEARNED_ATTEMPTS_OF_GP = 2
 
 
 class Proposer:
@@ -120,12 +124,18 @@ class Proposer:
         return params if left is None else left
 
     def _draw(self, number: int, attempt: int) -> Params:
-        study = self._informed() if attempt < _LEARNED_ATTEMPTS else None
+        learned = _LEARNED_ATTEMPTS_OF_GP if self.sampler == "gp" else _LEARNED_ATTEMPTS
+        study = self._informed() if attempt < learned else None
         if study is not None:
             sampler = learning_sampler(self.sampler, self._population, self._seed, number, attempt)
             # TPE has them in its studies, NSGA has no use for them.
             pending = self._pending.values() if self.sampler == "gp" else ()
-            return study.ask(sampler, pending)
+            try:
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    return study.ask(sampler, pending)
+            except (RuntimeError, ValueError) as fault:
+                # Of gp, where all values are alike or a covariance cannot be factorised.
+                _log.debug("%s cannot propose trial %d: %s", self.sampler, number, fault)
         if attempt == 0 and self.sampler != "random":
             return spread_point(self._space, number, seed=self._seed)
         return random_point(self._space, np.random.default_rng((self._seed, number, attempt)))
@@ -156,7 +166,7 @@ class Proposer:
         breeds = self.sampler in GENERATION_KEYS
         return {
             fidelity: FidelityStudy(
-                OptunaSpace(self._space),
+                OptunaSpace(self._space, flat=self.sampler == "gp"),
                 objectives,
                 bounds,
                 Generations(self.sampler, self._population, self._seed, fidelity)

@@ -41,12 +41,6 @@ DEFAULT_OBJECTIVES = (
     Objective(metric="latency_ms", direction="minimize"),
 )
 
-_GP_NEEDS_PLAIN_SPACE = Fault(
-    path=("sampler",),
-    problem="given gp, which takes no space with conditions (when); allowed here: any other",
-)
-
-
 #: What of `search` may change between two runs of one study.
 _FREE_TO_CHANGE = (
     "trials",
@@ -87,10 +81,10 @@ class SearchSettings(_Settings):
     sampler: Literal["auto", "tpe", "nsga2", "nsga3", "gp", "random", "qmc"] = "auto"
     """What proposes them.
 
-    auto: tpe up to 1000 trials, nsga2 beyond, qmc where too few to learn from or enough to try all.
-    tpe learns from few trials; nsga2 and nsga3 (three objectives or more) need hundreds; gp learns
-    from the fewest, takes seconds a proposal and no space with conditions; random and qmc (spread
-    evenly) never learn.
+    auto: gp up to 200 trials, tpe up to 1000, nsga2 beyond, qmc where there are too few to learn
+    from or enough to try all. gp learns most from few trials and takes up to a second a proposal;
+    tpe learns from few, too; nsga2 and nsga3 (three objectives or more) need hundreds; random and
+    qmc (spread evenly) never learn.
     """
     min_epochs: Count = 1
     """Epochs before trials are compared for the first time; then eta times as many, and so on."""
@@ -189,7 +183,7 @@ class Experiment(_Settings):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> Self:
-        faults = search_faults(self.space, self.search)
+        faults = points_faults(self.space, self.search.points)
         faults += _fidelity_faults(self.search, self.train)
         if faults:
             raise_faults([fault.under("search") for fault in faults])
@@ -238,15 +232,8 @@ def shaping(search: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in search.items() if name not in _FREE_TO_CHANGE}
 
 
-def search_faults(space: SearchSpace, search: SearchSettings) -> list[Fault]:
-    """What of `search` does not go with a space."""
-    faults = _point_faults(space, search.points)
-    if search.sampler == "gp" and space.is_conditional:
-        faults.append(_GP_NEEDS_PLAIN_SPACE)
-    return faults
-
-
-def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) -> list[Fault]:
+def points_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) -> list[Fault]:
+    """What keeps points from being configurations of a space; paths start at `points`."""
     return [
         fault.under("points", index)
         for index, point in enumerate(points)
@@ -257,7 +244,7 @@ def _point_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) ->
 def _point_faults_beside_others(plain: Any) -> list[Fault]:
     """The check that pydantic skips where other fields have faults, as far as it is possible."""
     try:
-        found = _point_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
+        found = points_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
     except (FaultsError, PydanticCustomError, LookupError, TypeError):
         return []
     return [fault.under("search") for fault in found]

@@ -13,7 +13,7 @@ from automl.records import Direction, Objective, short_hash
 from automl.space.experiment import (
     Experiment,
     SearchSettings,
-    search_faults,
+    points_faults,
     shaping,
 )
 from automl.space.faults import Fault, FaultsError, wrong_value
@@ -88,7 +88,7 @@ def plan_from(
     except ValidationError as error:
         faults += faults_of(error, SearchSettings)
     if parsed is not None and settings is not None:
-        faults += search_faults(parsed, settings)
+        faults += points_faults(parsed, settings.points)
     if faults or not (
         isinstance(objectives, Mapping)
         and isinstance(constraints, Mapping)

@@ -25,7 +25,6 @@ class Lab:
     """Spaces, objectives and made-up trials for the tests of proposals."""
 
     space = parse_space({**PLAIN, "decoder_width": {**WIDTH, "when": {"decoder": ["fpn"]}}})
-    flat_space = parse_space({**PLAIN, "decoder_width": WIDTH})
     objectives = (
         Objective(metric="miou", direction="maximize"),
         Objective(metric="latency_ms", direction="minimize"),
@@ -34,10 +33,8 @@ class Lab:
     bounds: ClassVar = {"latency_ms": 30.0}
 
     def proposer(self, sampler="tpe", seed=0, **changes):
-        """GP gets the space without conditions: it takes no other."""
-        space = self.flat_space if sampler == "gp" else self.space
         arguments = {"fidelities": self.fidelities, "bounds": self.bounds, **changes}
-        space = arguments.pop("space", space)
+        space = arguments.pop("space", self.space)
         objectives = arguments.pop("objectives", self.objectives)
         return Proposer(space, objectives, sampler=sampler, seed=seed, **arguments)
 

@@ -3,6 +3,7 @@ from typing import get_args
 import pytest
 
 from automl.sampling.choice import (
+    MOST_TRIALS_FOR_GP,
     MOST_TRIALS_FOR_TPE,
     STARTUP,
     enough,
@@ -23,7 +24,9 @@ def test_experiments_and_proposals_know_the_same_samplers():
     [
         (None, "tpe"),
         (7, "qmc"),  # six searched parameters: all spent before there is enough to learn from
-        (8, "tpe"),
+        (8, "gp"),
+        (MOST_TRIALS_FOR_GP, "gp"),
+        (MOST_TRIALS_FOR_GP + 1, "tpe"),
         (MOST_TRIALS_FOR_TPE, "tpe"),
         (MOST_TRIALS_FOR_TPE + 1, "nsga2"),
     ],
@@ -34,18 +37,16 @@ def test_auto_goes_by_the_number_of_trials(lab, num_trials, expected):
 
 def test_auto_has_nothing_to_learn_where_everything_is_tried():
     space = parse_space({"encoder": {"choice": list("abcdefgh")}, "gamma": {"choice": [0, 1]}})
-    assert resolve_sampler("auto", 15, space) == "tpe"
+    assert resolve_sampler("auto", 15, space) == "gp"
     assert resolve_sampler("auto", 16, space) == "qmc"
 
 
 @pytest.mark.parametrize("sampler", STARTUP)
 def test_a_named_sampler_is_taken_as_it_is(lab, sampler):
-    assert resolve_sampler(sampler, 1, lab.flat_space) == sampler
+    assert resolve_sampler(sampler, 1, lab.space) == sampler
 
 
-def test_gp_refuses_conditions_and_unknown_names_are_refused(lab):
-    with pytest.raises(ValueError, match="gp takes no space with conditions"):
-        resolve_sampler("gp", 10, lab.space)
+def test_unknown_names_are_refused(lab):
     with pytest.raises(ValueError, match=r"one of auto, tpe, .*, qmc, got 'tpee'"):
         resolve_sampler("tpee", 10, lab.space)
 

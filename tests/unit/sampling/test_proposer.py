@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.samplers import GPSampler
 from optuna.storages import InMemoryStorage
 
 from automl.records import canonical_json
@@ -245,7 +246,7 @@ def test_arguments_without_sense_are_refused(lab, changes, message):
 
 @pytest.mark.slow
 def test_gp_learns_from_several_objectives_with_constraints_and_parallel_trials(lab):
-    told = lab.study(lab.proposer("qmc", space=lab.flat_space), 9)
+    told = lab.study(lab.proposer("qmc"), 9)
 
     def proposed():
         proposer = lab.proposer("gp")
@@ -257,7 +258,20 @@ def test_gp_learns_from_several_objectives_with_constraints_and_parallel_trials(
     first, second = proposed()
     assert proposed() == (first, second)
     assert first != second
-    assert lab.flat_space.restrict(second) == second == lab.flat_space.complete(second)
+    assert lab.space.restrict(second) == second == lab.space.complete(second)
+
+
+def test_a_model_that_cannot_be_fitted_ends_no_search(lab, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("linalg.cholesky: the input is not positive-definite")
+
+    monkeypatch.setattr(GPSampler, "sample_relative", fails)
+    proposer = lab.proposer("gp")
+    told = lab.study(proposer, 12)
+    first = proposer.propose(12)
+    again = lab.proposer("gp")
+    lab.tell(again, told)
+    assert again.propose(12) == first == lab.space.restrict(first)
 
 
 def test_proposing_loads_no_torch():

@@ -126,13 +126,6 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
             {"search": {"sampler": "tpe2"}},
             ["search.sampler: given", "one of auto, tpe, nsga2, nsga3, gp, random, qmc"],
         ),
-        (
-            {
-                "search": {"sampler": "gp"},
-                "space": {**SPACE, "learning_rate": {**LEARNING_RATE, "when": {"decoder": "fpn"}}},
-            },
-            ["search.sampler: given gp, which takes no space with conditions"],
-        ),
         ({"search": {"concurrent": 0}}, ["search.concurrent: given 0; allowed: auto, or"]),
         ({"search": {"time_budget": "soon"}}, ['time_budget: given "soon"; allowed: a time such']),
         ({"search": {"screen": "on"}}, ['search.screen: given "on"; allowed: off, or a mapping']),
