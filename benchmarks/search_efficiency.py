@@ -124,7 +124,7 @@ def analytic(name: str, trainings: int) -> Problem:
     some noise, so that early ranks are only a hint, as in training.
     """
     shape = _SHAPES[name]
-    dimensions, epochs = 6, 27
+    dimensions, epochs = 6, 9
 
     def x(params: Params) -> NDArray[np.float64]:
         return np.array([float(params[f"x{i}"]) for i in range(dimensions)])
@@ -384,7 +384,7 @@ def main() -> None:
         "--problems", nargs="+", default=["surface-defects", *_SHAPES], metavar="NAME"
     )
     parser.add_argument(
-        "--trainings", type=int, nargs="+", default=[20, 40], help="budgets, in full trainings"
+        "--trainings", type=int, nargs="+", default=[20], help="budgets, in full trainings"
     )
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--processes", type=int, default=os.cpu_count())

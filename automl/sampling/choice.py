@@ -22,8 +22,8 @@ STARTUP: Mapping[str, float] = {
 MOST_TRIALS_FOR_GP = 200
 
 #: Up to here `auto` is TPE, which learns from few trials, too. Each of its proposals looks at all
-#: that was told: with two objectives 15 ms among 100 trials, 80 ms among 1,000, 180 ms among 2,000 on
-#: one core, where NSGA-II takes 15 ms among 10,000.
+#: that was told: with two objectives 15 ms among 100 trials, 80 ms among 1,000, 180 ms among
+#: 2,000 on one core, where NSGA-II takes 15 ms among 10,000.
 MOST_TRIALS_FOR_TPE = 1000
 
 #: The smallest and largest generation of NSGA-II and NSGA-III.

@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,9 @@ SPACE = {
     "depth": {"int": [1, 4], "when": {"kind": ["fine"]}},
 }
 OBJECTIVES = {"quality": "maximize", "cost": "minimize"}
+#: As `automl.search`, with proposals that take milliseconds.
+search = partial(automl.search, sampler="tpe")
+
 
 
 def costs(params):
@@ -35,7 +39,7 @@ def found(result):
 
 
 def test_trials_are_compared_at_rungs_and_one_in_eta_goes_on():
-    result = automl.search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=28, epochs=9)
+    result = search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=28, epochs=9)
     assert len(result.trials) == 28
     # Trial 0 is beside the rungs: 27, 9 and 3 of the others reach 1, 3 and 9 epochs.
     reached = [sum(trial.epochs >= epoch for trial in result.trials[1:]) for epoch in (1, 3, 9)]
@@ -47,7 +51,7 @@ def test_trials_are_compared_at_rungs_and_one_in_eta_goes_on():
 
 
 def test_the_front_holds_what_no_trial_beats():
-    result = automl.search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=20, epochs=3)
+    result = search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=20, epochs=3)
     pairs = [(t.value("quality"), t.value("cost")) for t in result.trials]
     for trial in result.front:
         mine = (trial.value("quality"), trial.value("cost"))
@@ -61,7 +65,7 @@ def test_a_plain_function_of_one_objective_is_the_special_case():
         return {"loss": (trial.params["x"] - 0.3) ** 2}
 
     space = {"x": {"float": [-5.0, 5.0]}}
-    result = automl.search(space, square, objectives={"loss": "minimize"}, trials=40)
+    result = search(space, square, objectives={"loss": "minimize"}, trials=40)
     assert [trial.status for trial in result.trials] == [TrialStatus.COMPLETED] * 40
     (best,) = {trial.value("loss") for trial in result.front}
     assert best == min(trial.value("loss") for trial in result.trials) < 0.1
@@ -74,7 +78,7 @@ def test_what_costs_too_much_is_never_evaluated():
         evaluated.append(trial.params["speed"])
         yield from learn(trial)
 
-    result = automl.search(
+    result = search(
         SPACE, watched, objectives=OBJECTIVES, costs=costs, constraints={"cost": 6}, trials=12
     )
     dear = [t for t in result.trials if t.config.params["speed"] > 0.5]
@@ -100,7 +104,7 @@ def test_a_wrong_answer_fails_its_trial_only(answer, problem):
     def evaluate(trial):
         return answer if trial.number == 1 else {"quality": trial.params["speed"]}
 
-    result = automl.search(SPACE, evaluate, objectives={"quality": "maximize"}, trials=3)
+    result = search(SPACE, evaluate, objectives={"quality": "maximize"}, trials=3)
     statuses = [trial.status for trial in result.trials]
     assert statuses == [TrialStatus.COMPLETED, TrialStatus.FAILED, TrialStatus.COMPLETED]
     assert problem in result.trials[1].reason
@@ -111,11 +115,11 @@ def test_ten_failures_of_one_kind_end_the_search():
         raise RuntimeError("no such file")
 
     with pytest.raises(StudyError, match="RuntimeError: no such file"):
-        automl.search(SPACE, broken, objectives={"quality": "maximize"}, trials=30)
+        search(SPACE, broken, objectives={"quality": "maximize"}, trials=30)
 
 
 def test_costs_that_leave_out_a_constraint_fail_their_trial():
-    result = automl.search(
+    result = search(
         SPACE, learn, objectives=OBJECTIVES, costs=costs, constraints={"weight": 6}, trials=2
     )
     assert "costs gave no value of the constraint 'weight'; it gave: cost" in (
@@ -125,7 +129,7 @@ def test_costs_that_leave_out_a_constraint_fail_their_trial():
 
 def test_all_faults_are_told_at_once_before_any_trial():
     with pytest.raises(SpaceError) as error:
-        automl.search(
+        search(
             {"speed": {"float": [1.0, 0.0]}},
             learn,
             objectives={"quality": "most"},
@@ -137,7 +141,7 @@ def test_all_faults_are_told_at_once_before_any_trial():
     for place in ("space.speed", "objectives.quality", "constraints.cost", "epochs", "trials"):
         assert f"{place}: given " in text or f"{place}: " in text
     with pytest.raises(SpaceError, match=r"points\[0\].sped: unknown key.*speed"):
-        automl.search(SPACE, learn, objectives=OBJECTIVES, points=[{"sped": 1.0}])
+        search(SPACE, learn, objectives=OBJECTIVES, points=[{"sped": 1.0}])
 
 
 class Killed(BaseException):
@@ -164,8 +168,8 @@ def dying(epochs_before_death):
 
 @pytest.mark.parametrize("death", [0, 1, 7, 20])
 def test_a_kill_loses_no_epoch_and_changes_nothing(tmp_path, death):
-    def search(evaluate, folder):
-        return automl.search(
+    def run(evaluate, folder):
+        return search(
             SPACE,
             evaluate,
             objectives=OBJECTIVES,
@@ -175,34 +179,34 @@ def test_a_kill_loses_no_epoch_and_changes_nothing(tmp_path, death):
             folder=folder,
         )
 
-    whole = search(learn, tmp_path / "whole")
+    whole = run(learn, tmp_path / "whole")
     first, before = dying(death)
     with pytest.raises(Killed):
-        search(first, tmp_path / "cut")
+        run(first, tmp_path / "cut")
     second, after = dying(-1)
-    assert found(search(second, tmp_path / "cut")) == found(whole)
+    assert found(run(second, tmp_path / "cut")) == found(whole)
     assert len(set(before + after)) == len(before + after) == whole.epochs
     # Once more: nothing is left to do.
     third, nothing = dying(-1)
-    assert found(search(third, tmp_path / "cut")) == found(whole)
+    assert found(run(third, tmp_path / "cut")) == found(whole)
     assert nothing == []
 
 
 def test_a_folder_belongs_to_one_search(tmp_path):
-    automl.search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=2, folder=tmp_path)
-    more = automl.search(
+    search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=2, folder=tmp_path)
+    more = search(
         SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=4, folder=tmp_path
     )
     assert len(more.trials) == 4
     with pytest.raises(UsageError, match="holds a different study"):
-        automl.search(
+        search(
             SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=2, seed=1, folder=tmp_path
         )
 
 
 def test_it_tells_of_each_change():
     seen = []
-    automl.search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=3, on_change=seen.append)
+    search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=3, on_change=seen.append)
     assert seen[-1].ended == 3
     assert [snapshot.epochs for snapshot in seen] == sorted(snapshot.epochs for snapshot in seen)
 
