@@ -172,6 +172,16 @@ def _other_cutmix(live: Live) -> str | None:
     return None if abs(share - wanted) <= slack else f"{share:.3f} of the batches"
 
 
+def _other_oversampling(live: Live) -> str | None:
+    """What the plan holds; and where all images are to come alike, whether one comes twice."""
+    plan = live.run.plan
+    if plan.settings.oversample != live.params.oversample:
+        return plan.settings.oversample
+    rows = plan.epoch_rows
+    repeated = len(rows) - len(set(rows.tolist()))
+    return f"{repeated} images twice" if plan.settings.oversample == "none" and repeated else None
+
+
 def _in_loss(name: str) -> Callable[[Live], str | None]:
     """The proof of a parameter of the loss."""
 
@@ -228,6 +238,7 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         **{name: Proof(_in_loss(name)) for name in LOSS_PROOFS},
         "augmentation": Proof(_other_augmentation),
         "cutmix": Proof(_other_cutmix),
+        "oversample": Proof(_other_oversampling),
         "optimizer": Proof(_other_optimizer),
         "learning_rate": Proof(_other_learning_rate),
         "weight_decay": Proof(_other_weight_decay),

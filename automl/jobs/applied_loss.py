@@ -9,10 +9,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from automl.data.effective import BETA
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 from automl.training.losses import CombinedLoss
-from automl.training.losses.weights import EFFECTIVE_BETA
 
 _CLOSE = 1e-6
 
@@ -64,7 +64,7 @@ def _other_class_weights(
 _INVERSES: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
     {
         "balanced": lambda share_k, _images: share_k.sqrt(),
-        "effective": lambda share_k, images: 1 - EFFECTIVE_BETA ** (share_k * images),
+        "effective": lambda share_k, images: 1 - BETA ** (share_k * images),
     }
 )
 

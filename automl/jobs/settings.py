@@ -38,6 +38,7 @@ def fit_settings(
         seed=seed,
         augmentation=params.augmentation,
         cutmix=params.cutmix,
+        oversample=params.oversample,
         loader_workers=_loader_workers(train),
     )
 

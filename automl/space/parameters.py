@@ -191,6 +191,11 @@ PARAMETERS: Mapping[str, Limits] = MappingProxyType(
             high=1.0,
             description="Probability of CutMix, for each batch.",
         ),
+        "oversample": Limits(
+            kind="text",
+            options=("none", "effective"),
+            description="Whether images with rare classes are drawn more often.",
+        ),
         "optimizer": Limits(
             kind="text",
             options=("adamw", "sgd"),
@@ -236,6 +241,7 @@ class TrialParameters:
     boundary_weight: float = 0.0
     augmentation: str = "light"
     cutmix: float = 0.0
+    oversample: str = "none"
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2

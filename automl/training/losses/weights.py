@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-#: The `beta` of `effective`: the one that Cui et al. take for iNaturalist and ImageNet (section 5).
-EFFECTIVE_BETA = 0.999
+from automl.data.effective import effective_number
 
 
 def class_weights_from(shares: Sequence[float], *, kind: str, num_images: int = 1) -> Tensor | None:
     """Class weights from each class's share of the labelled pixels of `num_images` train images.
 
     `balanced` is `w_k ~ share_k^-1/2`. `effective` is `w_k ~ 1 / E_k` with the effective number
-    `E_k = (1 - beta^n_k) / (1 - beta)` of a class's samples, for `beta` 0.999. Neighbouring pixels
-    tell much the same, so a sample is not a pixel but an image's worth of them:
+    `E_k` of a class's samples (`data/effective.py`). Neighbouring pixels tell much the same, so a
+    sample is not a pixel but an image's worth of them:
     `n_k = share_k * num_images`, whatever the size of the images. Up to some hundred such images
     these weights are nearly `1 / share_k`, much further apart than the balanced ones; a class with
     thousands of them weighs as if it had 1000. Source: Cui et al. 2019 (arXiv:1901.05555), eq. 2.
@@ -38,15 +36,14 @@ def class_weights_from(shares: Sequence[float], *, kind: str, num_images: int = 
     return (raw_k / (raw_k * share_k).sum() * share_k.sum()).float()
 
 
-def effective_number(samples_k: Tensor) -> Tensor:
-    """`(1 - beta^n) / (1 - beta)`, accurate for small n, too."""
-    return -torch.expm1(samples_k * math.log(EFFECTIVE_BETA)) / (1 - EFFECTIVE_BETA)
+def _effective(samples_k: Tensor) -> Tensor:
+    return torch.from_numpy(effective_number(samples_k.numpy()))
 
 
 #: The weights of each kind before they are scaled.
 _RAW_WEIGHTS: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
     {
         "balanced": lambda share_k, _num_images: share_k.rsqrt(),
-        "effective": lambda share_k, images: 1 / effective_number(share_k * images),
+        "effective": lambda share_k, images: 1 / _effective(share_k * images),
     }
 )

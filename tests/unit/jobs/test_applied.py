@@ -142,6 +142,10 @@ def never_mixing(patch):
     patch.setattr(EpochPlan, "_mixing", lambda _self, _number: None)
 
 
+def drawing_at_random(patch):
+    patch.setattr(EpochPlan, "_ordered", lambda _self, rows: rows[[0] * len(rows)])
+
+
 def ignoring_the_file(patch):
     patch.setattr(build, "_load_given_weights", lambda _encoder, _spec: None)
 
@@ -215,6 +219,9 @@ FAULTS = {
     "cutmix": ({"cutmix": 0.5}, never_mixing),
     "cutmix, not passed on": ({"cutmix": 0.5}, batching(cutmix=0.0)),
     "cutmix, unasked": ({"cutmix": 0.0}, batching(cutmix=0.1)),
+    "oversample": ({"oversample": "effective"}, batching(oversample="none")),
+    "oversample, unasked": ({}, batching(oversample="effective")),
+    "oversample, twice the same": ({}, drawing_at_random),
     "optimizer": ({"optimizer": "sgd"}, optimizing(name="adamw")),
     "optimizer, incomplete": ({}, forgetting_the_head),
     "learning_rate": ({"learning_rate": 0.02}, learning_at_half_speed),

@@ -33,6 +33,7 @@ CHANGES = {
     "boundary_weight": (5.0, "loss"),
     "augmentation": ("strong", "fit"),
     "cutmix": (0.5, "fit"),
+    "oversample": ("effective", "fit"),
     "optimizer": ("sgd", "fit"),
     "learning_rate": (2e-3, "fit"),
     "weight_decay": (0.0, "fit"),
