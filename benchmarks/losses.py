@@ -91,29 +91,15 @@ def step_ratios(dataset: Dataset, rounds: int) -> dict[str, float]:
     return {name: median(found) for name, found in ratios.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="builtin:surface-defects")
-    parser.add_argument("--size", type=int, nargs=2, default=(64, 64))
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=30, help="of timed steps")
-    arguments = parser.parse_args()
-    if arguments.seeds < 2:
-        parser.error(f"--seeds: given {arguments.seeds}; allowed: >= 2")
-    torch.set_num_threads(1)
-    dataset = cached_dataset(arguments.data, size=tuple(arguments.size), split_seed=0, cache=None)
-    height, width = dataset.info.size
-    print(f"{dataset.info.name} at {height} x {width}, CPU, 1 thread")
-    print(f"{_BASE.encoder} {_BASE.decoder} {_BASE.decoder_width}, {arguments.epochs} epochs\n")
-    ratios = step_ratios(dataset, arguments.rounds)
+def compare(dataset: Dataset, epochs: int, seeds: int, ratios: Mapping[str, float]) -> None:
+    """Train with each recipe and print its row."""
     print(
         f"{'recipe':<26} {'mIoU':>6} {'sd':>6} {'gain, 95 % interval':>20} {'worst':>6} {'step':>5}"
     )
     base: list[float] = []
     for name, recipe in RECIPES.items():
         params = replace(_BASE, **recipe)
-        runs = [train(dataset, params, arguments.epochs, seed) for seed in range(arguments.seeds)]
+        runs = [train(dataset, params, epochs, seed) for seed in range(seeds)]
         mious = [scores.miou for scores in runs]
         worst = mean(min(iou for iou in scores.iou if iou is not None) for scores in runs)
         if not base:
@@ -125,6 +111,29 @@ def main() -> None:
             f"{ratios[name]:5.2f}",
             flush=True,
         )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="builtin:surface-defects")
+    parser.add_argument("--size", type=int, nargs=2, default=(64, 64))
+    parser.add_argument("--epochs", type=int, default=8, help="0: only the steps are timed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=30, help="of timed steps")
+    arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        parser.error(f"--seeds: given {arguments.seeds}; allowed: >= 2")
+    torch.set_num_threads(1)
+    dataset = cached_dataset(arguments.data, size=tuple(arguments.size), split_seed=0, cache=None)
+    height, width = dataset.info.size
+    print(f"{dataset.info.name} at {height} x {width}, CPU, 1 thread")
+    print(f"{_BASE.encoder} {_BASE.decoder} {_BASE.decoder_width}, {arguments.epochs} epochs\n")
+    ratios = step_ratios(dataset, arguments.rounds)
+    if arguments.epochs > 0:
+        compare(dataset, arguments.epochs, arguments.seeds, ratios)
+        return
+    for name, ratio in ratios.items():
+        print(f"{name:<26} {ratio:5.2f}")
 
 
 if __name__ == "__main__":
