@@ -54,6 +54,7 @@ def report_of(*, front, default, smallest=None, repeats=NONE):
         candidate("trial2-fp32", 0.40, 30.0),
     )
     return StudyReport(
+        epochs=3,
         planned_epochs=40,
         device_hours=0.25,
         results=tuple(
@@ -166,6 +167,21 @@ def test_an_experiment_is_described_by_goals_bounds_and_budget(experiment):
     assert "22 epochs in all" in text
 
 
+def test_a_fidelity_is_told_rung_by_rung_and_counted_in_full_epochs(experiment):
+    fidelity = {"data_share": [0.25, 0.5, 1], "size": [0.5, 1, 1]}
+    of = experiment(
+        data={"size": [64, 128]},
+        search={"trials": 10, "min_epochs": 2, "fidelity": fidelity},
+        train={"epochs": 12},
+    )
+    text = "\n".join(describe_experiment(of))
+    assert (
+        "rungs      10 to epoch 2 (at 25 % of the data, 32 x 64), "
+        "4 to epoch 6 (at 50 % of the data, 64 x 128), "
+        "2 to epoch 12 (at 100 % of the data, 64 x 128): 21.2 full epochs in all"
+    ) in text
+
+
 def test_all_budgets_are_told(experiment):
     search = {"device_hours": 1.5, "stop_when": {"front_unchanged_for": 20}}
     text = "\n".join(describe_experiment(experiment(search=search)))
@@ -185,13 +201,14 @@ def test_a_budget_in_seconds_has_its_unit(experiment):
 
 def test_a_plan_says_where_it_runs_and_what_follows(experiment):
     of = experiment(compress={"winners": 3, "students": []}, target={"threads": 2})
-    text = "\n".join(describe_plan(of, "this process", Path("results/x")))
+    text = "\n".join(describe_plan(of, "this process", "on a probe", Path("results/x")))
     assert "runs on    this process" in text
     assert "onnxruntime on cpu, 2 thread(s), batch 1" in text
+    assert "latency    on a probe" in text
     assert "3 winners, 0 student(s) each, each also as INT8" in text
     assert "results    results/x" in text
     floats = experiment(compress={"int8": False})
-    assert "INT8" not in "\n".join(describe_plan(floats, "x", Path("y")))
+    assert "INT8" not in "\n".join(describe_plan(floats, "x", "here", Path("y")))
 
 
 @pytest.mark.parametrize(
@@ -239,5 +256,6 @@ def test_further_seeds_that_all_failed_are_told():
 
 def test_a_plan_tells_of_further_seeds():
     plain = {"space": {"alpha": 0.5}, "export": {"finalist_seeds": 3}}
-    lines = describe_plan(Experiment.from_json(plain), "cpu: this process", Path("out"))
+    of = Experiment.from_json(plain)
+    lines = describe_plan(of, "cpu: this process", "here", Path("out"))
     assert any("best and default again with 3 further seed(s)" in line for line in lines)
