@@ -108,7 +108,7 @@ def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, 
 class EpochPlan:
     """Every batch of an epoch, by its number; may be asked from several threads.
 
-    `rows` are those of the split that the epoch walks through; None: all of them.
+    `rows`, ascending, are those of the split that the epoch draws from, its `pool`; None: all.
     """
 
     def __init__(
@@ -121,9 +121,9 @@ class EpochPlan:
         self.settings = settings
         self.epoch = epoch
         self.augmentation = Augmentation(settings.augmentation, split.size)
-        self._split = split
-        rows = np.arange(len(split)) if rows is None else rows
-        self._rows = self._ordered(rows) if settings.shuffle else rows
+        self.split = split
+        self.pool = np.arange(len(split)) if rows is None else rows
+        self._rows = self._ordered(self.pool) if settings.shuffle else self.pool
         self._repeats = repeats_before(self._rows)
 
     @property
@@ -192,7 +192,7 @@ class EpochPlan:
     ) -> tuple[UInt8, UInt8]:
         """Paste one box of each sample's partner into it; partners come from the global batch."""
         partners = rng.permutation(len(self.rows(number)))
-        box = cutmix_box(rng, self._split.size)
+        box = cutmix_box(rng, self.split.size)
         needed = sorted({*mine, *(int(partners[place]) for place in mine)})
         samples = {place: self._sample(number, place) for place in needed}
         images, masks = _stacked([samples[place] for place in mine])
@@ -207,12 +207,12 @@ class EpochPlan:
         rng = self._stream(_ORDER)
         if self.settings.oversample == "none":
             return rng.permutation(rows)
-        return drawn_rows(rows, image_weights(self._split, rows, self.settings.oversample), rng)
+        return drawn_rows(rows, image_weights(self.split, rows, self.settings.oversample), rng)
 
     def _sample(self, number: int, place: int) -> tuple[UInt8, UInt8]:
         """What global batch `number` has at a place; a row that comes again is augmented anew."""
         row = int(self.rows(number)[place])
-        image, mask = self._split.image(row), self._split.mask(row)
+        image, mask = self.split.image(row), self.split.mask(row)
         if self.settings.augmentation == "none":
             return image, mask
         position = (number * self.settings.batch_size + place) % len(self._rows)

@@ -14,6 +14,9 @@ from automl.data.effective import effective_number
 Rows = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 
+#: What a share may be off by, as a sum of many weights.
+_ROUNDING = 1e-6
+
 
 def image_weights(split: ArrowSplit, rows: Rows, policy: str) -> Weights:
     """How often each of these rows is to be drawn beside the others, (P,).
@@ -39,6 +42,17 @@ def drawn_rows(rows: Rows, weights: Weights, rng: np.random.Generator) -> Rows:
     points = (rng.random() + np.arange(len(rows))) * (ends[-1] / len(rows))
     chosen = np.searchsorted(ends, points, side="right").clip(max=len(rows) - 1)
     return rng.permutation(rows[order[chosen]])
+
+
+def wrongly_drawn(drawn: Rows, rows: Rows, weights: Weights) -> int:
+    """How many of `rows`, which ascend, `drawn` holds more or less often than `drawn_rows` would.
+
+    Where all weigh alike each must come once, where they differ as often as its share, rounded.
+    """
+    shares = len(rows) * weights / weights.sum()
+    counts = np.bincount(np.searchsorted(rows, drawn), minlength=len(rows))
+    right = (counts >= np.floor(shares - _ROUNDING)) & (counts <= np.ceil(shares + _ROUNDING))
+    return len(rows) - int(right.sum())
 
 
 def repeats_before(rows: Rows) -> Rows:

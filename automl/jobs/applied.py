@@ -17,6 +17,7 @@ from types import MappingProxyType
 import torch
 
 from automl.data.augment import policy_transforms
+from automl.data.oversampling import image_weights, wrongly_drawn
 from automl.errors import TrialError
 from automl.fidelity import FULL, Fidelity
 from automl.jobs.applied_fidelity import fidelity_faults
@@ -178,13 +179,15 @@ def _other_cutmix(live: Live) -> str | None:
 
 
 def _other_oversampling(live: Live) -> str | None:
-    """What the plan holds; and where all images are to come alike, whether one comes twice."""
-    plan = live.run.plan
-    if plan.settings.oversample != live.params.oversample:
+    """What the plan holds, and whether its images come as often as is asked for."""
+    plan, wanted = live.run.plan, live.params.oversample
+    if plan.settings.oversample != wanted:
         return plan.settings.oversample
-    rows = plan.epoch_rows
-    repeated = len(rows) - len(set(rows.tolist()))
-    return f"{repeated} images twice" if plan.settings.oversample == "none" and repeated else None
+    weights = image_weights(plan.split, plan.pool, wanted)
+    wrong = wrongly_drawn(plan.epoch_rows, plan.pool, weights)
+    return (
+        f"an epoch with {wrong} of {len(plan.pool)} images too often or rarely" if wrong else None
+    )
 
 
 def _in_loss(name: str) -> Callable[[Live], str | None]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from automl.data.batching import BatchSettings, EpochPlan, epoch_batches
 from automl.data.dataset import ArrowSplit
 from automl.data.effective import effective_number
-from automl.data.oversampling import drawn_rows, image_weights, repeats_before
+from automl.data.oversampling import drawn_rows, image_weights, repeats_before, wrongly_drawn
 from automl.data.writing import DatasetWriter
 
 SIZE = (32, 32)
@@ -76,6 +76,20 @@ def test_each_row_is_drawn_as_often_as_its_weight_says_but_for_rounding(weights,
     assert len(drawn) == len(rows)
     for row, expected in zip(rows, len(rows) * array / array.sum(), strict=True):
         assert np.floor(expected - 1e-6) <= counts[int(row)] <= np.ceil(expected + 1e-6)
+
+
+def test_an_order_that_is_not_as_asked_for_is_found_out(split: ArrowSplit) -> None:
+    rows = np.arange(COUNT)
+    honest = EpochPlan(split, settings(), 0).epoch_rows
+    plain = EpochPlan(split, settings(oversample="none"), 0).epoch_rows
+    weights = image_weights(split, rows, "effective")
+    assert wrongly_drawn(honest, rows, weights) == 0
+    assert wrongly_drawn(plain, rows, weights) == len(RARE)
+    assert wrongly_drawn(plain, rows, np.ones(COUNT)) == 0
+    assert wrongly_drawn(honest, rows, np.ones(COUNT)) > 0
+    some = np.array([0, 3, 10, 20, 31])
+    drawn = EpochPlan(split, settings(), 0, some).epoch_rows
+    assert wrongly_drawn(drawn, some, image_weights(split, some, "effective")) == 0
 
 
 def test_draws_are_right_on_average() -> None:
