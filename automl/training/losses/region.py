@@ -59,7 +59,8 @@ def lovasz_softmax(pixels: LabelledPixels, weights_k: Tensor | None) -> Tensor:
     times the growth of the Jaccard loss `1 - IoU_k` as these pixels become wrong, one by one.
     Source: Berman et al. 2018 (arXiv:1705.08790), eq. 8, 9, 12 and algorithm 1, classes present.
 
-    It sorts the batch once a class; across ranks each sorts the pixels of all.
+    It sorts the batch once a class, which on a CPU can take longer than the network; across ranks
+    each sorts the pixels of all.
     """
     is_label_kp = _by_class(pixels.labelled_as_nkhw())
     probability_kp = _by_class(pixels.log_p_nkhw.exp() * pixels.labelled_nhw.unsqueeze(1))
