@@ -19,6 +19,7 @@ import torch
 
 from automl.data.augment import Augmentation
 from automl.data.dataset import ArrowSplit, UInt8
+from automl.data.oversampling import OVERSAMPLING, drawn_rows, image_weights, repeats_before
 
 #: Tell the streams of random numbers of one epoch apart.
 _ORDER, _AUGMENT, _CUTMIX = 0, 1, 2
@@ -39,13 +40,15 @@ class BatchSettings:
     `batch_size` counts the samples of the global batch, over all `world_size` processes.
     `shuffle` is for training: a new order each epoch, the last incomplete global batch left out
     unless it is the only one. Without it each sample comes exactly once over all processes, in
-    order. `cutmix` is the probability of CutMix for each global batch. `loader_workers` threads
+    order. `cutmix` is the probability of CutMix for each global batch. `oversample`, in training,
+    says which images come more often than others (`data/oversampling.py`). `loader_workers` threads
     prepare batches ahead; 0 prepares each when asked.
     """
 
     batch_size: int
     augmentation: str = "none"
     cutmix: float = 0.0
+    oversample: str = "none"
     seed: int = 0
     shuffle: bool = False
     global_rank: int = 0
@@ -64,6 +67,9 @@ class BatchSettings:
             )
         if not 0.0 <= self.cutmix <= 1.0:
             raise ValueError(f"cutmix is a probability, 0 to 1, got {self.cutmix}")
+        if self.oversample not in OVERSAMPLING:
+            names = ", ".join(OVERSAMPLING)
+            raise ValueError(f"oversample must be one of {names}, got {self.oversample!r}")
         if self.seed < 0 or self.loader_workers < 0:
             raise ValueError(
                 "seed and loader_workers must not be negative, "
@@ -102,7 +108,7 @@ def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, 
 class EpochPlan:
     """Every batch of an epoch, by its number; may be asked from several threads.
 
-    `rows` are those of the split that the epoch walks through; None: all of them.
+    `rows`, ascending, are those of the split that the epoch draws from, its `pool`; None: all.
     """
 
     def __init__(
@@ -115,9 +121,15 @@ class EpochPlan:
         self.settings = settings
         self.epoch = epoch
         self.augmentation = Augmentation(settings.augmentation, split.size)
-        self._split = split
-        rows = np.arange(len(split)) if rows is None else rows
-        self._rows = self._stream(_ORDER).permutation(rows) if settings.shuffle else rows
+        self.split = split
+        self.pool = np.arange(len(split)) if rows is None else rows
+        self._rows = self._ordered(self.pool) if settings.shuffle else self.pool
+        self._repeats = repeats_before(self._rows)
+
+    @property
+    def epoch_rows(self) -> npt.NDArray[np.int64]:
+        """The rows of the epoch in its order, those of a last incomplete batch included."""
+        return self._rows
 
     @property
     def num_rows(self) -> int:
@@ -162,9 +174,9 @@ class EpochPlan:
             return None
         rng = self._mixing(number)
         if rng is not None:
-            images, masks = self._mixed(rows, mine, rng)
+            images, masks = self._mixed(number, mine, rng)
         else:
-            images, masks = _stacked([self._sample(int(rows[place])) for place in mine])
+            images, masks = _stacked([self._sample(number, place) for place in mine])
         return Batch(
             images_nhwc=torch.from_numpy(images),
             masks_nhw=torch.from_numpy(masks.astype(np.int64)),
@@ -176,13 +188,13 @@ class EpochPlan:
         return rng if rng.random() < self.settings.cutmix else None
 
     def _mixed(
-        self, rows: npt.NDArray[np.int64], mine: Sequence[int], rng: np.random.Generator
+        self, number: int, mine: Sequence[int], rng: np.random.Generator
     ) -> tuple[UInt8, UInt8]:
         """Paste one box of each sample's partner into it; partners come from the global batch."""
-        partners = rng.permutation(len(rows))
-        box = cutmix_box(rng, self._split.size)
+        partners = rng.permutation(len(self.rows(number)))
+        box = cutmix_box(rng, self.split.size)
         needed = sorted({*mine, *(int(partners[place]) for place in mine)})
-        samples = {place: self._sample(int(rows[place])) for place in needed}
+        samples = {place: self._sample(number, place) for place in needed}
         images, masks = _stacked([samples[place] for place in mine])
         for own, place in enumerate(mine):
             image, mask = samples[int(partners[place])]
@@ -190,12 +202,23 @@ class EpochPlan:
             masks[own][box] = mask[box]
         return images, masks
 
-    def _sample(self, row: int) -> tuple[UInt8, UInt8]:
-        image, mask = self._split.image(row), self._split.mask(row)
+    def _ordered(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows of a training epoch, in its order."""
+        rng = self._stream(_ORDER)
+        if self.settings.oversample == "none":
+            return rng.permutation(rows)
+        return drawn_rows(rows, image_weights(self.split, rows, self.settings.oversample), rng)
+
+    def _sample(self, number: int, place: int) -> tuple[UInt8, UInt8]:
+        """What global batch `number` has at a place; a row that comes again is augmented anew."""
+        row = int(self.rows(number)[place])
+        image, mask = self.split.image(row), self.split.mask(row)
         if self.settings.augmentation == "none":
             return image, mask
-        seed = int(self._sequence(_AUGMENT, row).generate_state(1)[0])
-        return self.augmentation(image, mask, seed)
+        position = (number * self.settings.batch_size + place) % len(self._rows)
+        repeat = int(self._repeats[position])
+        sequence = self._sequence(_AUGMENT, row, *([repeat] if repeat else []))
+        return self.augmentation(image, mask, int(sequence.generate_state(1)[0]))
 
     def _stream(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng(self._sequence(*purpose))

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from automl.errors import DataError
-from automl.records import SPLITS, DatasetInfo, Split, from_json, to_json
+from automl.records import IGNORE, SPLITS, DatasetInfo, Split, from_json, to_json
 
 #: Changes when datasets written before can no longer be read.
 FORMAT_VERSION = 2
@@ -73,6 +73,18 @@ class ArrowSplit:
         """The name of a row's sample: its path below `images/`, without the suffix."""
         batch, within = self._place(row)
         return str(self._names[batch][within].as_py())
+
+    @cached_property
+    def classes_present(self) -> npt.NDArray[np.bool_]:
+        """Whether each class (up to the highest label) occurs in each row's mask, (rows, K).
+
+        The first call reads all masks.
+        """
+        present = np.zeros((self._length, IGNORE), dtype=np.bool_)
+        for row in range(self._length):
+            present[row] = np.bincount(self.mask(row).ravel(), minlength=IGNORE + 1)[:IGNORE] > 0
+        used = np.flatnonzero(present.any(0))
+        return present[:, : used[-1] + 1 if len(used) else 0]
 
     def _place(self, row: int) -> tuple[int, int]:
         if not 0 <= row < self._length:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from automl.data.dataset import ArrowSplit
 from automl.data.stratify import stratified_order
-from automl.records import IGNORE
 
 Rows = npt.NDArray[np.int64]
 
@@ -37,9 +36,6 @@ class Subsets:
 
     @cached_property
     def _order(self) -> Rows:
-        classes_of = [self._classes(row) for row in range(len(self._split))]
+        present = self._split.classes_present
+        classes_of = [frozenset(np.flatnonzero(found).tolist()) for found in present]
         return np.asarray(stratified_order(classes_of, self._seed), dtype=np.int64)
-
-    def _classes(self, row: int) -> frozenset[int]:
-        counts = np.bincount(self._split.mask(row).ravel(), minlength=IGNORE + 1)
-        return frozenset(np.flatnonzero(counts[:IGNORE]).tolist())

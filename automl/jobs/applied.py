@@ -15,12 +15,13 @@ from functools import cached_property
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
 
 from automl.data.augment import policy_transforms
+from automl.data.oversampling import image_weights, wrongly_drawn
 from automl.errors import TrialError
 from automl.fidelity import FULL, Fidelity
 from automl.jobs.applied_fidelity import fidelity_faults
+from automl.jobs.applied_loss import LOSS_PROOFS, equal, other_in_loss
 from automl.jobs.applied_network import (
     other_decoder,
     other_encoder,
@@ -33,15 +34,12 @@ from automl.models.build import SegmentationNet
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 from automl.training.loop import Run
-from automl.training.losses import CombinedLoss
 from automl.training.ranks import world_size
 
 #: Batches that are asked whether CutMix mixes them, and how far the share of those that say yes
 #: may lie from the probability: five standard deviations.
 _CUTMIX_BATCHES = 400
 _CUTMIX_DEVIATIONS = 5.0
-
-_CLOSE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +132,7 @@ def _other_learning_rate(live: Live) -> str | None:
     stepper = live.run.stepper
     stepper.set_learning_rate(stepper.peak_step)
     rates = {float(group["lr"]) for group in stepper.optimizer.param_groups}
-    right = all(_equal(rate, live.params.learning_rate) for rate in rates)
+    right = all(equal(rate, live.params.learning_rate) for rate in rates)
     return None if right else f"a peak of {_listed(rates)}"
 
 
@@ -147,7 +145,7 @@ def _other_weight_decay(live: Live) -> str | None:
     wrong = {
         decay
         for is_weight, decay in decays
-        if not _equal(decay, live.params.weight_decay if is_weight else 0.0)
+        if not equal(decay, live.params.weight_decay if is_weight else 0.0)
     }
     return _listed(wrong) if wrong else None
 
@@ -171,7 +169,7 @@ def _other_augmentation(live: Live) -> str | None:
 def _other_cutmix(live: Live) -> str | None:
     """What the plan holds, and how often it decides to mix."""
     plan, wanted = live.run.plan, live.params.cutmix
-    if not _equal(plan.settings.cutmix, wanted):
+    if not equal(plan.settings.cutmix, wanted):
         return f"{plan.settings.cutmix:g}"
     share = sum(plan.mixes(number) for number in range(_CUTMIX_BATCHES)) / _CUTMIX_BATCHES
     spread = math.sqrt(wanted * (1 - wanted) / _CUTMIX_BATCHES)
@@ -180,36 +178,25 @@ def _other_cutmix(live: Live) -> str | None:
     return None if abs(share - wanted) <= slack else f"{share:.3f} of the batches"
 
 
-def _other_alpha(live: Live) -> str | None:
-    return _other_in_loss(live, lambda loss: _other_number(loss.alpha, live.params.alpha))
+def _other_oversampling(live: Live) -> str | None:
+    """What the plan holds, and whether its images come as often as is asked for."""
+    plan, wanted = live.run.plan, live.params.oversample
+    if plan.settings.oversample != wanted:
+        return plan.settings.oversample
+    weights = image_weights(plan.split, plan.pool, wanted)
+    wrong = wrongly_drawn(plan.epoch_rows, plan.pool, weights)
+    return (
+        f"an epoch with {wrong} of {len(plan.pool)} images too often or rarely" if wrong else None
+    )
 
 
-def _other_gamma(live: Live) -> str | None:
-    return _other_in_loss(live, lambda loss: _other_number(loss.gamma, live.params.gamma))
+def _in_loss(name: str) -> Callable[[Live], str | None]:
+    """The proof of a parameter of the loss."""
 
+    def find(live: Live) -> str | None:
+        return other_in_loss(name, live.params, live.sample.info, live.run.module.step_loss)
 
-def _other_class_weights(live: Live) -> str | None:
-    return _other_in_loss(live, lambda loss: _other_weighting(loss.class_weights, live))
-
-
-def _other_weighting(weights_k: Tensor | None, live: Live) -> str | None:
-    """Balanced weights are as the inverse roots of the shares; none are none."""
-    if live.params.class_weights == "none":
-        return None if weights_k is None else f"weights {weights_k.tolist()}"
-    if weights_k is None:
-        return "no weights"
-    share_k = torch.tensor(live.sample.info.class_pixel_share)
-    present_k = share_k > 0
-    level_k = (weights_k.cpu() * share_k.sqrt())[present_k]
-    balanced = bool((level_k > 0).all()) and bool(torch.isclose(level_k, level_k[0]).all())
-    return None if balanced else f"weights {weights_k.tolist()}"
-
-
-def _other_in_loss(live: Live, find: Callable[[CombinedLoss], str | None]) -> str | None:
-    step_loss = live.run.module.step_loss
-    modules = step_loss.modules() if isinstance(step_loss, nn.Module) else ()
-    losses = [module for module in modules if isinstance(module, CombinedLoss)]
-    return find(losses[0]) if len(losses) == 1 else f"{len(losses)} losses that know of it"
+    return find
 
 
 def _other_weights(live: Live) -> str | None:
@@ -229,14 +216,6 @@ def _other_precision(live: Live) -> str | None:
     if live.sample.precision == "auto":
         allowed = {"fp32"} if device == "cpu" else {"bf16", "fp16"}
     return None if name in allowed else name
-
-
-def _other_number(live: float, wanted: float) -> str | None:
-    return None if _equal(live, wanted) else f"{live:g}"
-
-
-def _equal(live: float, wanted: float) -> bool:
-    return math.isclose(live, wanted, rel_tol=_CLOSE)
 
 
 def _listed(values: set[float]) -> str:
@@ -264,11 +243,10 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
             lambda live: other_width(live.params, live.model), needs=("pruning_ratio",)
         ),
         "pretrained": Proof(_other_weights, needs=("encoder",)),
-        "alpha": Proof(_other_alpha),
-        "gamma": Proof(_other_gamma),
-        "class_weights": Proof(_other_class_weights),
+        **{name: Proof(_in_loss(name)) for name in LOSS_PROOFS},
         "augmentation": Proof(_other_augmentation),
         "cutmix": Proof(_other_cutmix),
+        "oversample": Proof(_other_oversampling),
         "optimizer": Proof(_other_optimizer),
         "learning_rate": Proof(_other_learning_rate),
         "weight_decay": Proof(_other_weight_decay),

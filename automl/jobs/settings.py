@@ -7,7 +7,7 @@ import torch
 from automl.records import DatasetInfo, Normalisation
 from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
-from automl.training.losses import CombinedLoss, class_weights_from
+from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
 from automl.training.ranks import compute_device
 from automl.training.settings import FitSettings
 from automl.training.steps import SupervisedLoss
@@ -38,6 +38,7 @@ def fit_settings(
         seed=seed,
         augmentation=params.augmentation,
         cutmix=params.cutmix,
+        oversample=params.oversample,
         loader_workers=_loader_workers(train),
     )
 
@@ -49,13 +50,18 @@ def _loader_workers(train: TrainSettings) -> int:
 
 
 def combined_loss(params: TrialParameters, info: DatasetInfo) -> CombinedLoss:
-    """The loss of a sample: `alpha * dice + (1 - alpha) * focal(gamma)`, classes weighted."""
-    balanced = params.class_weights == "balanced"
+    """The loss of a sample: `alpha * region + (1 - alpha) * focal(gamma)`, classes weighted."""
     return CombinedLoss(
         alpha=params.alpha,
         gamma=params.gamma,
         class_weights=class_weights_from(
-            info.class_pixel_share, kind="balanced" if balanced else "none"
+            info.class_pixel_share, kind=params.class_weights, num_images=info.counts["train"]
+        ),
+        options=LossOptions(
+            region_loss=params.region_loss,
+            label_smoothing=params.label_smoothing,
+            ohem_share=params.ohem_share,
+            boundary_weight=params.boundary_weight,
         ),
     )
 

@@ -141,7 +141,13 @@ PARAMETERS: Mapping[str, Limits] = MappingProxyType(
             kind="float",
             low=0.0,
             high=1.0,
-            description="Loss = alpha * dice + (1 - alpha) * focal(gamma).",
+            description="Loss = alpha * region loss + (1 - alpha) * pixel loss, which is "
+            "focal(gamma).",
+        ),
+        "region_loss": Limits(
+            kind="text",
+            options=("dice", "generalised_dice", "lovasz"),
+            description="Loss of the overlap of regions.",
         ),
         "gamma": Limits(
             kind="float",
@@ -151,8 +157,28 @@ PARAMETERS: Mapping[str, Limits] = MappingProxyType(
         ),
         "class_weights": Limits(
             kind="text",
-            options=("none", "balanced"),
-            description="Whether rare classes weigh more in the loss.",
+            options=("none", "balanced", "effective"),
+            description="Whether rare classes weigh more in the loss: by the inverse root of their "
+            "share of the pixels, or by their effective number of samples, which is steeper.",
+        ),
+        "label_smoothing": Limits(
+            kind="float",
+            low=0.0,
+            high=0.5,
+            description="Share of each label that the pixel loss spreads over all classes.",
+        ),
+        "ohem_share": Limits(
+            kind="float",
+            above=0.0,
+            high=1.0,
+            description="Share of the pixels, the hardest ones, that the pixel loss is of (OHEM); "
+            "1 is all.",
+        ),
+        "boundary_weight": Limits(
+            kind="float",
+            low=0.0,
+            high=20.0,
+            description="Extra weight, in the pixel loss, of pixels near a boundary of labels.",
         ),
         "augmentation": Limits(
             kind="text",
@@ -164,6 +190,11 @@ PARAMETERS: Mapping[str, Limits] = MappingProxyType(
             low=0.0,
             high=1.0,
             description="Probability of CutMix, for each batch.",
+        ),
+        "oversample": Limits(
+            kind="text",
+            options=("none", "effective"),
+            description="Whether images with rare classes are drawn more often.",
         ),
         "optimizer": Limits(
             kind="text",
@@ -202,10 +233,15 @@ class TrialParameters:
     pretrained: bool | str = False
     pruning_ratio: float = 0.0
     alpha: float = 0.5
+    region_loss: str = "dice"
     gamma: float = 2.0
     class_weights: str = "none"
+    label_smoothing: float = 0.0
+    ohem_share: float = 1.0
+    boundary_weight: float = 0.0
     augmentation: str = "light"
     cutmix: float = 0.0
+    oversample: str = "none"
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2

@@ -64,6 +64,7 @@ def batch_settings(settings: FitSettings) -> BatchSettings:
         batch_size=settings.batch_size,
         augmentation=settings.augmentation,
         cutmix=settings.cutmix,
+        oversample=settings.oversample,
         seed=settings.seed,
         shuffle=True,
         global_rank=global_rank(),

@@ -1,9 +1,11 @@
 """A batch in pieces that fit into memory, with gradients that add up to those of the batch.
 
 The loss of a piece counts by the piece's share of its batch. What is a mean over images then is
-exactly that of the whole batch, and so is a mean over weighted pixels (focal loss, cross entropy)
-where the loss says what a piece weighs. Two things differ from the whole batch: a Dice loss is
-that of each piece, averaged, because its sums over the batch do not split; and a batch norm takes
+exactly that of the whole batch, and so is a mean over weighted pixels (focal loss, cross entropy,
+smoothed or with more weight near boundaries) where the loss says what a piece weighs. Three things
+differ from the whole batch: a loss of regions (Dice, generalised Dice, Lovász) is that of each
+piece, averaged, because its sums and its order over the batch do not split; OHEM takes the hardest
+share of the pixels of each piece, which then counts by all of its pixels; and a batch norm takes
 the statistics of each piece, and moves its running ones once a piece.
 
 Shapes: N batch, H and W pixels.

@@ -38,6 +38,25 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
+def gather_over_ranks(values: Tensor) -> list[Tensor]:
+    """What each rank has, in their order, on every rank; no gradient flows through it.
+
+    The first dimension may differ from rank to rank.
+    """
+    values = values.detach()
+    ranks = world_size()
+    if ranks == 1:
+        return [values]
+    lengths = [torch.zeros(1, dtype=torch.int64, device=values.device) for _ in range(ranks)]
+    dist.all_gather(lengths, torch.full_like(lengths[0], len(values)))
+    counts = [int(length) for length in lengths]
+    padded = values.new_zeros((max(counts), *values.shape[1:]))
+    padded[: len(values)] = values
+    found = [torch.empty_like(padded) for _ in range(ranks)]
+    dist.all_gather(found, padded)
+    return [part[:count] for part, count in zip(found, counts, strict=True)]
+
+
 def from_first_rank(value: T) -> T:
     """The value that rank 0 holds, on every rank. It travels as a pickle between the ranks."""
     if world_size() == 1:

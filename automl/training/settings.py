@@ -44,6 +44,7 @@ class FitSettings:
     seed: int = 0
     augmentation: str = "light"
     cutmix: float = 0.0
+    oversample: str = "none"
     loader_workers: int = 0
     micro_batches: int = 1
     fidelity: Fidelity = FULL

@@ -72,7 +72,9 @@ def losing(**changes):
         def other(params, info):
             loss = supervised_loss(params, info).loss
             values = {"alpha": loss.alpha, "gamma": loss.gamma, "class_weights": loss.class_weights}
-            return SupervisedLoss(CombinedLoss(**{**values, **changes}))
+            options = {name: value for name, value in changes.items() if name not in values}
+            values |= {name: value for name, value in changes.items() if name in values}
+            return SupervisedLoss(CombinedLoss(**values, options=replace(loss.options, **options)))
 
         patch.setattr(trial, "supervised_loss", other)
 
@@ -144,6 +146,10 @@ def never_mixing(patch):
     patch.setattr(EpochPlan, "_mixing", lambda _self, _number: None)
 
 
+def drawing_at_random(patch):
+    patch.setattr(EpochPlan, "_ordered", lambda _self, rows: rows[[0] * len(rows)])
+
+
 def ignoring_the_file(patch):
     patch.setattr(build, "_load_given_weights", lambda _encoder, _spec: None)
 
@@ -201,6 +207,15 @@ FAULTS = {
         {"class_weights": "balanced"},
         losing(class_weights=torch.ones(3)),
     ),
+    "class_weights, of another kind": (
+        {"class_weights": "effective"},
+        losing(class_weights=torch.tensor([0.9, 2.0, 6.0])),
+    ),
+    "region_loss": ({"region_loss": "lovasz"}, losing(region_loss="dice")),
+    "region_loss, unasked": ({}, losing(region_loss="generalised_dice")),
+    "label_smoothing": ({"label_smoothing": 0.1}, losing(label_smoothing=0.0)),
+    "ohem_share": ({"ohem_share": 0.25}, losing(ohem_share=1.0)),
+    "boundary_weight": ({"boundary_weight": 5.0}, losing(boundary_weight=0.0)),
     "class_weights, unasked": ({}, losing(class_weights=torch.tensor([0.5, 2.0, 3.0]))),
     "augmentation": ({"augmentation": "strong"}, augmenting("light")),
     "augmentation, none": ({"augmentation": "medium"}, batching(augmentation="none")),
@@ -208,6 +223,9 @@ FAULTS = {
     "cutmix": ({"cutmix": 0.5}, never_mixing),
     "cutmix, not passed on": ({"cutmix": 0.5}, batching(cutmix=0.0)),
     "cutmix, unasked": ({"cutmix": 0.0}, batching(cutmix=0.1)),
+    "oversample": ({"oversample": "effective"}, batching(oversample="none")),
+    "oversample, unasked": ({}, batching(oversample="effective")),
+    "oversample, twice the same": ({}, drawing_at_random),
     "optimizer": ({"optimizer": "sgd"}, optimizing(name="adamw")),
     "optimizer, incomplete": ({}, forgetting_the_head),
     "learning_rate": ({"learning_rate": 0.02}, learning_at_half_speed),

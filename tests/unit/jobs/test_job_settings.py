@@ -26,10 +26,15 @@ CHANGES = {
     "pretrained": (True, "network"),  # replaced by the path of a file
     "pruning_ratio": (0.5, "network"),
     "alpha": (0.25, "loss"),
+    "region_loss": ("lovasz", "loss"),
     "gamma": (1.0, "loss"),
     "class_weights": ("balanced", "loss"),
+    "label_smoothing": (0.1, "loss"),
+    "ohem_share": (0.25, "loss"),
+    "boundary_weight": (5.0, "loss"),
     "augmentation": ("strong", "fit"),
     "cutmix": (0.5, "fit"),
+    "oversample": ("effective", "fit"),
     "optimizer": ("sgd", "fit"),
     "learning_rate": (2e-3, "fit"),
     "weight_decay": (0.0, "fit"),
@@ -49,7 +54,7 @@ def applied(params, info):
     weights = None if loss.class_weights is None else tuple(loss.class_weights.tolist())
     return {
         "network": {name: digest(value) for name, value in model.state_dict().items()},
-        "loss": (loss.alpha, loss.gamma, weights),
+        "loss": (loss.alpha, loss.gamma, weights, loss.options),
         "fit": asdict(fit_settings(params, TrainSettings(), normalisation=normalisation, seed=0)),
     }
 

@@ -21,7 +21,7 @@ from automl.fidelity import Fidelity, Stretch
 from automl.records import Verdict
 from automl.training.evaluation import evaluate
 from automl.training.loop import fit
-from automl.training.losses import CombinedLoss
+from automl.training.losses import CombinedLoss, LossOptions
 from automl.training.settings import EvaluationSettings, FitSettings
 from automl.training.steps import SupervisedLoss
 
@@ -65,6 +65,20 @@ class Rank:
 
     def combined(self):
         return self.fit()
+
+    def all_options(self):
+        """Batches of three: the ranks have different numbers of pixels."""
+        options = LossOptions(
+            region_loss="lovasz", label_smoothing=0.1, ohem_share=0.5, boundary_weight=3.0
+        )
+        loss = CombinedLoss(0.5, 2.0, torch.tensor([0.5, 2.0, 1.0]), options)
+        return self.fit(loss=SupervisedLoss(loss), batch_size=3)
+
+    def generalised_dice_oversampled(self):
+        loss = CombinedLoss(0.5, 2.0, None, LossOptions(region_loss="generalised_dice"))
+        return self.fit(
+            loss=SupervisedLoss(loss), batch_size=3, augmentation="light", oversample="effective"
+        )
 
     def accumulated(self):
         return self.fit(batch_size=2, accumulate=2)
@@ -142,6 +156,8 @@ class Rank:
 
 SCENARIOS = (
     Rank.combined,
+    Rank.all_options,
+    Rank.generalised_dice_oversampled,
     Rank.accumulated,
     Rank.distilled,
     Rank.evaluated,

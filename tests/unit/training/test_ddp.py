@@ -43,7 +43,10 @@ def found(dataset, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("scenario", ["combined", "accumulated", "distilled"])
+@pytest.mark.parametrize(
+    "scenario",
+    ["combined", "all_options", "generalised_dice_oversampled", "accumulated", "distilled"],
+)
 def test_two_ranks_train_as_one(found, scenario):
     alone, first, second = (found[rank][scenario] for rank in ((0, 1), (0, 2), (1, 2)))
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)

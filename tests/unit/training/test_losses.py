@@ -5,12 +5,11 @@ from hypothesis import strategies as st
 
 from automl.training.losses import (
     CombinedLoss,
-    _class_sums_by_index,
-    _class_sums_by_mask,
     class_weights_from,
     dice_loss,
     focal_loss,
 )
+from automl.training.losses.labelled import class_sums_by_index, class_sums_by_mask
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -71,8 +70,8 @@ def test_both_ways_to_sum_by_class_agree(values, labels):
     values_nhw = torch.tensor(values, dtype=torch.float64).view(1, 3, 4)
     label_nhw = torch.tensor(labels).view(1, 3, 4)
     torch.testing.assert_close(
-        _class_sums_by_index(values_nhw, label_nhw, 4),
-        _class_sums_by_mask(values_nhw, label_nhw, 4),
+        class_sums_by_index(values_nhw, label_nhw, 4),
+        class_sums_by_mask(values_nhw, label_nhw, 4),
     )
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from automl.data.batching import Batch
 from automl.records import IGNORE
 from automl.training.loop import fit
-from automl.training.losses import CombinedLoss, focal_loss
+from automl.training.losses import CombinedLoss, LossOptions, focal_loss
 from automl.training.pieces import shares_of, split_batch
 from automl.training.steps import SupervisedLoss
 
@@ -31,8 +31,9 @@ def train(dataset, tiny_net, settings_for, recorder):
     return run
 
 
-def weighted(alpha, gamma=2.0):
-    return SupervisedLoss(CombinedLoss(alpha, gamma, torch.tensor([0.25, 2.0, 1.0])))
+def weighted(alpha, gamma=2.0, **options):
+    weights = torch.tensor([0.25, 2.0, 1.0])
+    return SupervisedLoss(CombinedLoss(alpha, gamma, weights, LossOptions(**options)))
 
 
 class MeanOverImages(nn.Module):
@@ -43,7 +44,15 @@ class MeanOverImages(nn.Module):
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 5, 64])
-@pytest.mark.parametrize("loss", [weighted(0.0), MeanOverImages()], ids=["focal", "mean"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        weighted(0.0),
+        weighted(0.0, label_smoothing=0.1, boundary_weight=5.0),
+        MeanOverImages(),
+    ],
+    ids=["focal", "smoothed, near boundaries", "mean"],
+)
 def test_pieces_train_as_the_whole_batch(train, loss, pieces):
     """Uneven pieces, ignored pixels and class weights included; 64 is cut to one image each."""
     whole, expected = train(loss, batch_size=5)
@@ -51,6 +60,17 @@ def test_pieces_train_as_the_whole_batch(train, loss, pieces):
     assert result.losses == pytest.approx(whole.losses, rel=1e-5)
     torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
     assert result.metrics["miou"] == pytest.approx(whole.metrics["miou"], rel=1e-3)
+
+
+@pytest.mark.parametrize("region_loss", ["dice", "generalised_dice", "lovasz"])
+def test_losses_that_do_not_split_train_in_pieces_all_the_same(train, region_loss):
+    """Not as the whole batch, but near it, and no worse over some epochs."""
+    loss = weighted(0.5, region_loss=region_loss, ohem_share=0.5)
+    whole, _ = train(loss, batch_size=5, epochs=4)
+    result, _ = train(loss, batch_size=5, epochs=4, micro_batches=5)
+    assert result.losses != whole.losses
+    assert result.losses == pytest.approx(whole.losses, rel=0.2)
+    assert result.losses[-1] < result.losses[0]
 
 
 def test_pieces_add_up_over_accumulated_batches(train):
