@@ -40,7 +40,7 @@ def this_device() -> Device:
         cpu=cpu_model(),
         cores=usable_cores(),
         machine=platform.machine(),
-        system=platform.platform(terse=True),
+        system=f"{platform.system()} {platform.release().partition('-')[0]}",
         python=platform.python_version(),
         automl=__version__,
         runtimes=versions(),

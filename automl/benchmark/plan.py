@@ -14,6 +14,7 @@ from automl.bundle.batched import MIN_AGREEMENT, batched, check_batched
 from automl.bundle.loading import damage, inspect
 from automl.bundle.runtimes import READS_BUNDLES, absence
 from automl.errors import BundleError, UsageError
+from automl.measurement.latency import LatencyStats
 
 #: Times a job with its artifacts, here or elsewhere.
 Measure = Callable[[Job, dict[str, bytes]], Outcome]
@@ -41,7 +42,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One combination, measured. `ratio` is to the first bundle in the first runtime, alike."""
+    """One combination, measured.
+
+    Ratios are those of medians to the first bundle's in the first runtime, with as many threads and
+    as large a batch.
+    """
 
     bundle: str
     path: str
@@ -50,7 +55,8 @@ class Row:
     threads: int
     batch: int
     timing: Timing
-    ratio: float
+    cpu_ratio: float
+    wall_ratio: float
 
     @property
     def images_per_s(self) -> float:
@@ -109,6 +115,14 @@ def usable_runtimes(names: Sequence[str], device: Device) -> tuple[tuple[str, ..
     return usable, notes
 
 
+def check_threads(threads: Sequence[int], device: Device) -> None:
+    """Raise UsageError where the device has too few cores."""
+    if max(threads) > device.cores:
+        raise UsageError(
+            f"--threads: at most the {device.cores} cores of the device, got {max(threads)}"
+        )
+
+
 def benchmark(
     subjects: Sequence[Subject],
     grid: Grid,
@@ -144,11 +158,6 @@ def benchmark(
     )
 
 
-def deciding_ms(timing: Timing, threads: int) -> float:
-    """The time that ratios are of: CPU time with 1 thread; that of more adds up, so wall time."""
-    return timing.stats.cpu_p50_ms if threads == 1 else timing.stats.p50_ms
-
-
 def _combination(
     subject: Subject, runtime: str, batch: int, artifacts: dict[str, bytes]
 ) -> _Combination:
@@ -173,11 +182,10 @@ def _artifact(subject: Subject, runtime: str, batch: int) -> tuple[bytes, tuple[
 
 
 def _rows(combinations: Sequence[_Combination], threads: int, outcome: Outcome) -> list[Row]:
-    references: dict[int, float] = {}
+    references: dict[int, LatencyStats] = {}
     rows = []
     for each, timing in zip(combinations, outcome.timings, strict=True):
-        deciding = deciding_ms(timing, threads)
-        reference = references.setdefault(each.batch, deciding)
+        reference = references.setdefault(each.batch, timing.stats)
         rows.append(
             Row(
                 bundle=each.subject.name,
@@ -187,7 +195,8 @@ def _rows(combinations: Sequence[_Combination], threads: int, outcome: Outcome) 
                 threads=threads,
                 batch=each.batch,
                 timing=timing,
-                ratio=deciding / reference,
+                cpu_ratio=timing.stats.cpu_p50_ms / reference.cpu_p50_ms,
+                wall_ratio=timing.stats.p50_ms / reference.p50_ms,
             )
         )
     return rows

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO
 
 from pydantic import ValidationError
@@ -65,7 +66,9 @@ def _hand_over(process: subprocess.Popen[bytes], job: Job, artifacts: Artifacts)
             process.stdin.write(pack(Frame({"artifact": name}, content)))
         process.stdin.flush()
     except BrokenPipeError:
-        return  # it ended; its exit code and last words tell why
+        # It ended; its exit code and last words tell why. What is left to write goes nowhere.
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float, wanted: Callable[[], bool]) -> None:

@@ -46,7 +46,7 @@ def benchmark(
 
     Try it: automl benchmark results/quickstart/bundles/best results/quickstart/bundles/smallest
     """
-    from automl.benchmark.plan import Grid, load_subjects, usable_runtimes
+    from automl.benchmark.plan import Grid, check_threads, load_subjects, usable_runtimes
     from automl.benchmark.plan import benchmark as measure_all
     from automl.benchmark.table import report_lines, write_parquet
     from automl.errors import UsageError
@@ -57,6 +57,7 @@ def benchmark(
     subjects = load_subjects(bundles)
     device, measure = _measuring(_remote(target, token_file))
     usable, notes = usable_runtimes(_words("--runtime", runtime), device)
+    check_threads(numbers["threads"], device)
     typer.echo(f"device     {device.line()}")
     grid = Grid(runtimes=usable, rounds=rounds, **numbers)
     report = measure_all(subjects, grid, measure, say=typer.echo)
