@@ -27,7 +27,10 @@ def test_a_message_comes_out_as_it_went_in(head, body):
     ("content", "told"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "not a message of automl: it begins with b'GET '"),
-        (struct.pack(">4sIQ", b"AMB1", 1 << 31, 0), "head may have 1000 bytes here, got 2147483648"),
+        (
+            struct.pack(">4sIQ", b"AMB1", 1 << 31, 0),
+            "head may have 1000 bytes here, got 2147483648",
+        ),
         (struct.pack(">4sIQ", b"AMB1", 2, 1 << 63) + b"{}", "body may have 1000 bytes"),
         (struct.pack(">4sIQ", b"AMB1", 3, 0) + b"{a}", "not JSON"),
         (struct.pack(">4sIQ", b"AMB1", 2, 0) + b"\xff\xfe", "not JSON"),
