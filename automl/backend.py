@@ -14,6 +14,7 @@ from automl.conductor.conductor import Conductor
 from automl.conductor.here import run_here
 from automl.errors import UsageError
 from automl.jobs.context import JobContext, available_cpus
+from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
 from automl.space.experiment import Experiment
 from automl.training.ranks import compute_device
@@ -37,6 +38,9 @@ class Backend(Protocol):
 
     def threads_per_job(self) -> int:
         """CPU threads that each job may use."""
+
+    def stopwatch(self) -> Stopwatch:
+        """What times exported files, in jobs and stages alike."""
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials until the conductor has no more; a fault in one never ends the others."""
@@ -70,6 +74,10 @@ class LocalBackend:
     def threads_per_job(self) -> int:
         """All cores that this process may use."""
         return available_cpus()
+
+    def stopwatch(self) -> Stopwatch:
+        """Each file is timed here."""
+        return StopwatchHere()
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials one after another."""

@@ -90,8 +90,8 @@ class Problem:
 
 
 @cache
-def trained(name: str) -> Problem:
-    """A problem whose curves were trained; its budget is a quarter of the whole table."""
+def trained(name: str, trainings: int) -> Problem:
+    """A problem whose curves were trained."""
     rows = pq.read_table(TABLES / f"{name}.parquet").to_pylist()
     names = [n for n in rows[0] if n not in _MEASURED]
     curves: dict[tuple[Scalar, ...], dict[int, float]] = {}
@@ -106,10 +106,10 @@ def trained(name: str) -> Problem:
         space={n: {"choice": list(dict.fromkeys(row[n] for row in rows))} for n in names},
         epochs=epochs,
         min_epochs=2,
-        budget=len(rows) // 4,
+        budget=trainings * epochs,
         quality=lambda params, epoch: curves[tuple(params[n] for n in names)][epoch],
         cost=lambda params: costs[tuple(params[n] for n in names)],
-        best=[(max(curve.values()), costs[key]) for key, curve in curves.items()],
+        best=[(quality, costs[k]) for k, curve in curves.items() for quality in curve.values()],
         reference=(0.0, 1.1 * max(costs.values())),
     )
 
@@ -117,7 +117,7 @@ def trained(name: str) -> Problem:
 _MEASURED = ("number", "epoch", "miou", "latency_ms", "params_m", "macs_g", "size_mb")
 
 
-def analytic(name: str) -> Problem:
+def analytic(name: str, trainings: int) -> Problem:
     """ZDT1 to ZDT3 (Zitzler et al. 2000) in six dimensions, the second objective as what trains.
 
     It is approached as a power of the epochs, by each configuration at a pace of its own and with
@@ -147,7 +147,7 @@ def analytic(name: str) -> Problem:
         space={f"x{i}": {"float": [0.0, 1.0], "default": 0.5} for i in range(dimensions)},
         epochs=epochs,
         min_epochs=1,
-        budget=40 * epochs,
+        budget=trainings * epochs,
         quality=quality,
         cost=lambda params: float(params["x0"]),
         best=[(-shape(f, f), float(f)) for f in front.tolist()],
@@ -162,9 +162,9 @@ _SHAPES: Mapping[str, Callable[[float, float], float]] = {
 }
 
 
-def problem_of(name: str) -> Problem:
-    """The problem of a name."""
-    return analytic(name) if name in _SHAPES else trained(name)
+def problem_of(name: str, trainings: int) -> Problem:
+    """The problem of a name, with the budget of so many full trainings."""
+    return analytic(name, trainings) if name in _SHAPES else trained(name, trainings)
 
 
 # ---------------------------------------------------------------------- engines
@@ -294,6 +294,7 @@ def _asha(
                 break
         scheduler.on_trial_complete(None, trial, result)
         complete(trial.trial_id, result)
+    return None
 
 
 ENGINES: Mapping[str, Callable[[Problem, int], Points]] = {
@@ -308,11 +309,11 @@ ENGINES: Mapping[str, Callable[[Problem, int], Points]] = {
 # ---------------------------------------------------------------------- comparison
 
 
-def trace(job: tuple[str, str, int]) -> NDArray[np.float64]:
+def trace(job: tuple[str, int, str, int]) -> NDArray[np.float64]:
     """The hypervolume after each epoch of one engine's run, (budget,)."""
-    name, engine, seed = job
+    name, trainings, engine, seed = job
     _quiet()
-    problem = problem_of(name)
+    problem = problem_of(name, trainings)
     points = ENGINES[engine](problem, seed)[: problem.budget]
     volumes = np.empty(problem.budget)
     front: Points = []
@@ -332,7 +333,8 @@ def trace(job: tuple[str, str, int]) -> NDArray[np.float64]:
 def compare(problem: Problem, traces: Mapping[str, NDArray[np.float64]]) -> None:
     """Print quartiles of (seeds, budget) traces, and what ours needs for the others' ends."""
     shares = (0.125, 0.25, 0.5, 1.0)
-    print(f"\n{problem.name}: {problem.budget} epochs, trials of {problem.epochs} at most")
+    trainings = problem.budget // problem.epochs
+    print(f"\n{problem.name}: {problem.budget} epochs, {trainings} trainings of {problem.epochs}")
     print(f"  {'engine':<15}" + "".join(f"{f'{s:.1%} of the budget':>25}" for s in shares))
     for engine, volumes_se in traces.items():
         cells = []
@@ -381,18 +383,19 @@ def main() -> None:
     parser.add_argument(
         "--problems", nargs="+", default=["surface-defects", *_SHAPES], metavar="NAME"
     )
+    parser.add_argument(
+        "--trainings", type=int, nargs="+", default=[20, 40], help="budgets, in full trainings"
+    )
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     with ProcessPoolExecutor(arguments.processes) as pool:
-        for name in arguments.problems:
-            jobs = [(name, engine, s) for engine in arguments.engines for s in range(arguments.seeds)]
-            found = list(pool.map(trace, jobs))
-            traces = {
-                engine: np.array([t for job, t in zip(jobs, found, strict=True) if job[1] == engine])
-                for engine in arguments.engines
-            }
-            compare(problem_of(name), traces)
+        for name, trainings in itertools.product(arguments.problems, arguments.trainings):
+            traces = {}
+            for engine in arguments.engines:
+                jobs = [(name, trainings, engine, seed) for seed in range(arguments.seeds)]
+                traces[engine] = np.array(list(pool.map(trace, jobs)))
+            compare(problem_of(name, trainings), traces)
 
 
 if __name__ == "__main__":

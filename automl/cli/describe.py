@@ -117,14 +117,15 @@ def _budget(search: SearchSettings) -> str:
     return ", ".join(limits) if limits else "no time limit"
 
 
-def describe_plan(experiment: Experiment, backend: str, root: Path) -> list[str]:
-    """What a search is about to do."""
+def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path) -> list[str]:
+    """What a search is about to do; `backend` says where it runs, `latency` where it is timed."""
     target, compress = experiment.target, experiment.compress
     int8 = ", each also as INT8" if compress.int8 else ""
     return [
         *describe_experiment(experiment),
         f"runs on    {backend}",
         f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
+        f"latency    {latency}",
         f"then       {compress.winners} winners, {len(compress.students)} student(s) each{int8}",
         *_again(experiment),
         f"results    {root}",

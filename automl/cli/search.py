@@ -122,7 +122,8 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and no old study removed, before it is known that jobs can run.
         folder = _study_folder(experiment, root.absolute(), where, dataset.info)
-        for line in describe_plan(experiment, backend.describe(), root):
+        latency = backend.stopwatch().describe()
+        for line in describe_plan(experiment, backend.describe(), latency, root):
             console.print(line, highlight=False, markup=False)
         with showing_progress(console, experiment.objectives) as progress:
             study = Study(

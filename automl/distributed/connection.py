@@ -26,6 +26,8 @@ _ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         # Tune's loggers repeat what the study's journal holds.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        # So do its snapshots of all trials, which nothing here restores.
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
         # Ctrl-C is handled by the command line: at most the epoch in flight is lost.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         # A stopped trial may need this long to leave its worker group before its process is reused.

@@ -11,10 +11,13 @@ import ray
 from automl.backend import JobFault
 from automl.conductor.conductor import Conductor
 from automl.distributed.devices import trains_on_gpu
+from automl.distributed.probe import find_probe, probe_stopwatch
 from automl.distributed.slots import slots_of
 from automl.distributed.tune_run import TuneSettings, run_on_tune
 from automl.distributed.worker_group import train_in_worker_group
+from automl.errors import StudyError
 from automl.jobs.context import JobContext
+from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
 from automl.records import TrialConfig
 from automl.reporting import Reporter
@@ -25,11 +28,22 @@ Answer = TypeVar("Answer")
 
 
 def _answer(reference: ray.ObjectRef) -> Any:
-    """A task's answer, or the fault that took its process: the other jobs go on."""
+    """A task's answer, or the fault that took its process: the other jobs go on.
+
+    Raises the StudyError that a job met: the other jobs would meet it, too.
+    """
     try:
         return ray.get(reference)
+    except ray.exceptions.RayTaskError as fault:
+        if isinstance(fault.cause, StudyError):
+            raise fault.cause from fault
+        return _lost(fault)
     except ray.exceptions.RayError as fault:
-        return JobFault(reason=f"{type(fault).__name__}: {str(fault).splitlines()[0]}")
+        return _lost(fault)
+
+
+def _lost(fault: ray.exceptions.RayError) -> JobFault:
+    return JobFault(reason=f"{type(fault).__name__}: {str(fault).splitlines()[0]}")
 
 
 def _run_one(config: TrialConfig, reporter: Reporter, *, context: JobContext) -> None:
@@ -45,18 +59,25 @@ class RayBackend:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._on_gpu = trains_on_gpu(experiment.train)
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        self._probe = find_probe(alive)
+        training = [n for n in alive if self._probe is None or n["NodeID"] != self._probe.node_id]
+        self._num_nodes = len(training)
         self._slots = slots_of(
-            [node["Resources"] for node in ray.nodes() if node["Alive"]],
+            [node["Resources"] for node in training],
             workers=experiment.train.workers,
             on_gpu=self._on_gpu,
             wanted=experiment.search.concurrent,
+        )
+        self._stopwatch: Stopwatch = (
+            StopwatchHere() if self._probe is None else probe_stopwatch(self._probe)
         )
 
     def describe(self) -> str:
         """One line for the user."""
         workers = self._experiment.train.workers
         group = f" of {workers} workers (DDP)" if workers > 1 else ""
-        nodes = len(ray.nodes())
+        nodes = self._num_nodes
         device = "cuda" if self._on_gpu else "cpu"
         place = f"{device}: Ray on {nodes} node{'s' if nodes > 1 else ''}"
         return f"{place}, {self._slots.trials} trials at a time{group}"
@@ -64,6 +85,10 @@ class RayBackend:
     def threads_per_job(self) -> int:
         """The cores shared out over what runs at a time; on a CPU, many jobs of one thread each."""
         return self._slots.threads
+
+    def stopwatch(self) -> Stopwatch:
+        """The cluster's probe node where it has one; else each process times for itself."""
+        return self._stopwatch
 
     def run_trials(self, conductor: Conductor, context: JobContext) -> None:
         """Run trials on Ray Tune until the conductor has no more."""
@@ -73,6 +98,7 @@ class RayBackend:
             concurrent=self._slots.trials,
             max_failures=self._experiment.search.max_failures,
             storage=context.folder.ray,
+            spared_node=None if self._probe is None else self._probe.node_id,
             journal=context.folder.journal_file if in_groups else None,
         )
         run_on_tune(conductor, partial(_run_one, context=context), settings)

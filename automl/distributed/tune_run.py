@@ -40,6 +40,7 @@ class TuneSettings:
     `resources` is what one trial holds, by Ray's names, `concurrent` how many run at a time, and
     `max_failures` how often one is started again whose process died. Tune writes to `storage`,
     which is removed at the end. `journal` is where trials that end by themselves read verdicts.
+    No trial runs on the node of the id `spared_node`, not even one that asks for no CPU.
     """
 
     resources: Mapping[str, float]
@@ -47,6 +48,7 @@ class TuneSettings:
     max_failures: int
     storage: Path
     journal: Path | None = None
+    spared_node: str | None = None
 
 
 class TuneReporter:
@@ -81,7 +83,7 @@ def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> 
     door = Door(conductor)
     trainable = tune.with_resources(
         tune.with_parameters(_trainable, job=job, journal=settings.journal),
-        tune.PlacementGroupFactory([dict(settings.resources)]),
+        _placement(settings),
     )
     tuner = tune.Tuner(
         trainable,
@@ -107,6 +109,14 @@ def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> 
     shutil.rmtree(settings.storage, ignore_errors=True)
     if door.fault is not None:
         raise door.fault
+
+
+def _placement(settings: TuneSettings) -> tune.PlacementGroupFactory:
+    bundles = [dict(settings.resources)]
+    if settings.spared_node is None:
+        return tune.PlacementGroupFactory(bundles)
+    elsewhere = {"ray.io/node-id": f"!{settings.spared_node}"}
+    return tune.PlacementGroupFactory(bundles, bundle_label_selector=[elsewhere])
 
 
 def _trainable(tune_config: dict[str, Any], job: TrialJob, journal: Path | None) -> None:

@@ -145,6 +145,14 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The oldest trial that waits for its resources.
+
+        Tune's own way looks at all trials that there have been, several times a trial.
+        """
+        waiting = [t for t in tune_controller.get_live_trials() if t.status == Trial.PENDING]
+        return min(waiting, key=lambda trial: str(trial.trial_id), default=None)
+
     def debug_string(self) -> str:
         """One line for Tune's own logs."""
         return "verdicts by the study's conductor"

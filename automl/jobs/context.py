@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from automl.data.dataset import Dataset, open_dataset
+from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.space.experiment import Experiment
 from automl.store.layout import StudyFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """The experiment, the study's folder, the imported dataset, and CPU threads for one job."""
+    """The experiment, the study's folder, the imported dataset; CPU threads for one job.
+
+    `stopwatch` times exported files.
+    """
 
     experiment: Experiment
     study_root: Path
     dataset_root: Path
     threads: int
+    stopwatch: Stopwatch = field(default_factory=StopwatchHere)
 
     def __post_init__(self) -> None:
         if self.threads < 1:

@@ -5,27 +5,27 @@ architecture: the same network with other training parameters is never measured 
 
 Latency is timed in turn with the reference, the untrained default network, and given as its ratio
 to it times the reference's own latency, which is measured once when nothing else runs: a machine
-that trains other trials meanwhile then shifts the result little.
+that trains other trials meanwhile then shifts the result little. Where it is timed is the
+context's stopwatch's to say; a study stays with the processor that its reference was timed on.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from automl.bundle.network import export_network
-from automl.bundle.runtime import open_session
 from automl.bundle.wrap import wrap_network
+from automl.errors import UsageError
 from automl.jobs.context import JobContext
 from automl.jobs.network import build_network
+from automl.jobs.stopwatch import Timing
 from automl.measurement.cost import model_cost
-from automl.measurement.latency import LatencyStats, time_interleaved
+from automl.measurement.latency import LatencyStats
 from automl.models.build import normalisation_for
 from automl.records import (
     DatasetInfo,
@@ -40,7 +40,7 @@ from automl.space.experiment import TargetSettings
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.store.atomic import staged_folder, write_json
 
-_WARMUP = 3
+_LATENCY = "latency.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,14 @@ class CostRecord:
     """The costs of one architecture, as kept on disk."""
 
     measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceLatency:
+    """The reference's own latency, and the processor of it; None where none was recorded."""
+
+    latency_ms: float
+    cpu: str | None = None
 
 
 def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement, ...]:
@@ -64,7 +72,7 @@ def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement
         latency = _latency_ms(artifact, context)
         measurements = (
             *size_measurements(model, artifact, info),
-            latency_measurement(latency, context.experiment.target),
+            latency_measurement(latency, context.experiment.target, cpu=context.stopwatch.cpu()),
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, to_json(CostRecord(measurements=measurements)))
@@ -72,9 +80,14 @@ def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement
 
 
 def prepare_reference(context: JobContext) -> None:
-    """Export the untrained default network and time it; once a study, while nothing else runs."""
+    """Export the untrained default network and time it; once a study, while nothing else runs.
+
+    Raises:
+        UsageError: it was timed on another processor than this run would time on.
+    """
     folder = context.folder.reference
     if folder.exists():
+        _check_processor(context)
         return
     params = parameters_from(context.experiment.space.default())
     info = context.dataset().info
@@ -83,10 +96,12 @@ def prepare_reference(context: JobContext) -> None:
     with staged_folder(folder) as staged:
         artifact = staged / "model.onnx"
         export_wrapped(model, artifact, info, _normalisation(params, info))
-        runs = {"reference": timed_run(artifact, info, context.experiment.target)}
-        stats = time_interleaved(runs, rounds=_rounds(context), warmup=_WARMUP, seed=0)
-        latency_ms = ranking_ms(stats["reference"], context.experiment.target)
-        write_json(staged / "latency.json", {"latency_ms": latency_ms})
+        target = context.experiment.target
+        stats = context.stopwatch.time({"reference": artifact}, timing_of(info, target))
+        kept = ReferenceLatency(
+            latency_ms=ranking_ms(stats["reference"], target), cpu=context.stopwatch.cpu()
+        )
+        write_json(staged / _LATENCY, to_json(kept))
 
 
 def export_wrapped(
@@ -120,11 +135,9 @@ def size_measurements(
     )
 
 
-def timed_run(artifact: Path, info: DatasetInfo, target: TargetSettings) -> Callable[[], object]:
-    """One call of an exported file on a blank image at the network's own size."""
-    session = open_session(artifact, threads=target.threads)
-    image = np.zeros((*info.size, 3), dtype=np.uint8)
-    return lambda: session.run(image)
+def timing_of(info: DatasetInfo, target: TargetSettings) -> Timing:
+    """How a study times: what it declares, on images of its networks' size."""
+    return Timing(size=info.size, threads=target.threads, rounds=target.rounds)
 
 
 def ranking_ms(stats: LatencyStats, target: TargetSettings) -> float:
@@ -136,14 +149,14 @@ def ranking_ms(stats: LatencyStats, target: TargetSettings) -> float:
 
 
 def latency_measurement(
-    latency_ms: float, target: TargetSettings, *, spread: float | None = None
+    latency_ms: float, target: TargetSettings, *, cpu: str, spread: float | None = None
 ) -> Measurement:
     """The latency with all that it takes to compare it."""
     return Measurement(
         metric="latency_ms",
         value=latency_ms,
         spread=spread,
-        device=target.device,
+        device=f"{target.device}: {cpu}",
         runtime=target.runtime,
         threads=target.threads,
         batch=target.batch,
@@ -151,30 +164,35 @@ def latency_measurement(
 
 
 def _latency_ms(artifact: Path, context: JobContext) -> float:
-    info, target = context.dataset().info, context.experiment.target
-    reference = context.folder.reference
-    runs = {
-        "reference": timed_run(reference / "model.onnx", info, target),
-        "candidate": timed_run(artifact, info, target),
-    }
-    stats = time_interleaved(runs, rounds=_rounds(context), warmup=_WARMUP, seed=0)
+    target = context.experiment.target
+    pair = {"reference": context.folder.reference / "model.onnx", "candidate": artifact}
+    stats = context.stopwatch.time(pair, timing_of(context.dataset().info, target))
     ratio = ranking_ms(stats["candidate"], target) / ranking_ms(stats["reference"], target)
-    quiet_ms = float(
-        json.loads((reference / "latency.json").read_text(encoding="utf-8"))["latency_ms"]
-    )
-    return ratio * quiet_ms
+    return ratio * _reference_latency(context).latency_ms
+
+
+def _reference_latency(context: JobContext) -> ReferenceLatency:
+    text = (context.folder.reference / _LATENCY).read_text(encoding="utf-8")
+    return from_json(ReferenceLatency, json.loads(text))
+
+
+def _check_processor(context: JobContext) -> None:
+    """Refuse to go on where times would be those of another machine than the study's so far."""
+    before, now = _reference_latency(context).cpu, context.stopwatch.cpu()
+    if before not in (None, now):
+        raise UsageError(
+            f"{context.study_root}: its latencies were measured on {before}; given: {now}, whose "
+            "times do not compare with them. Continue on a machine, or with a latency_probe node, "
+            "that has the first; else choose another --out, or start anew with --overwrite"
+        )
 
 
 def _normalisation(params: TrialParameters, info: DatasetInfo) -> Normalisation:
     return normalisation_for(params.model_spec(), info.normalisation)
 
 
-def _rounds(context: JobContext) -> int:
-    return context.experiment.target.rounds
-
-
 def _architecture(params: TrialParameters, context: JobContext) -> str:
-    """What determines the costs: the network, its input and output, and the target."""
+    """What determines the costs: the network, its input and output, the target, the processor."""
     info = context.dataset().info
     return short_hash(
         {
@@ -185,6 +203,7 @@ def _architecture(params: TrialParameters, context: JobContext) -> str:
             "size": list(info.size),
             "num_classes": len(info.classes),
             "target": context.experiment.target.model_dump(mode="json"),
+            "cpu": context.stopwatch.cpu(),
         },
         length=16,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 import torch
 
 from automl.bundle.manifest import package_versions
 from automl.errors import UsageError
+from automl.measurement.processor import cpu_model
 from automl.space.experiment import TrainSettings
 from automl.store.environment import Environment
 from automl.training.ranks import compute_device
@@ -31,7 +31,7 @@ def environment_here(train: TrainSettings, *, threads: int, runs_on: str) -> Env
     return Environment(
         python=platform.python_version(),
         packages=package_versions(TRAINING_PACKAGES),
-        cpu=f"{_cpu_model()} ({torch.backends.cpu.get_cpu_capability()})",
+        cpu=f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})",
         device=_device(train),
         threads=threads,
         runs_on=runs_on,
@@ -47,13 +47,3 @@ def _device(train: TrainSettings) -> str:
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return device.type
-
-
-def _cpu_model() -> str:
-    """The processor's name as Linux gives it, else what Python knows of it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else f"{platform.machine()} {platform.processor()}".strip()

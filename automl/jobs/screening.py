@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from automl.data.dataset import Dataset
+from automl.errors import StudyError
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
 from automl.jobs.network import build_network
@@ -77,6 +78,8 @@ def screen_architecture(job: ScreeningJob) -> ScreeningOutcome:
             if broken:
                 return ScreeningOutcome(costs=costs, fault=f"infeasible: {', '.join(broken)}")
             return ScreeningOutcome(costs=costs, scores=_scores(job))
+    except StudyError:
+        raise  # the study's fault, not this network's
     except Exception as error:
         write_text(_file(job).with_suffix(".error.txt"), traceback.format_exc())
         return ScreeningOutcome(costs=costs, fault=f"{type(error).__name__}: {error}")

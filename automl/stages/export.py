@@ -25,6 +25,7 @@ from automl.bundle.verify import verify_bundle
 from automl.bundle.writing import write_bundle
 from automl.data.dataset import ArrowSplit
 from automl.records import IGNORE, SPLITS, Candidate, Split
+from automl.space.experiment import TargetSettings
 from automl.stages.finalists import SCORED_ON, Repeats
 from automl.stages.rank import Ranking
 from automl.stages.study import Study
@@ -142,11 +143,17 @@ def _latency(study: Study, ranking: Ranking, candidate: Candidate) -> Latency:
         p95_ms=_measured(candidate, "latency_wall_p95_ms"),
         cpu_p50_ms=own_ms if target.threads == 1 else None,
         ratio_to_default=None if default is None else own_ms / _measured(default, "latency_ms"),
-        device=target.device,
+        device=_timed_on(candidate, target),
         runtime=target.runtime,
         threads=target.threads,
         batch=target.batch,
     )
+
+
+def _timed_on(candidate: Candidate, target: TargetSettings) -> str:
+    """The device with its processor, where the measurement says it."""
+    devices = [m.device for m in candidate.measurements if m.metric == "latency_ms"]
+    return next((device for device in devices if device is not None), target.device)
 
 
 def _measured(candidate: Candidate, metric: str) -> float:

@@ -1,7 +1,8 @@
 """Measure exported files in the runtime that serves them; each measurement is made once.
 
-Scores are kept by the content of the file, timings by the contents of all files that took turns:
-running a finished study again changes neither its front nor what was scored on test.
+Scores are kept by the content of the file, timings by the contents of all files that took turns and
+by the processor: running a finished study again changes neither its front nor what was scored on
+test.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ from pathlib import Path
 
 from automl.bundle.evaluation import confusion_of
 from automl.bundle.runtime import open_session
-from automl.jobs.costs import latency_measurement, ranking_ms, timed_run
-from automl.measurement.latency import LatencyStats, time_interleaved
+from automl.jobs.costs import latency_measurement, ranking_ms, timing_of
+from automl.measurement.latency import LatencyStats
 from automl.measurement.quality import scores as quality_of
 from automl.records import Candidate, Measurement, Split, from_json, short_hash, to_json
 from automl.stages.study import Study
 from automl.store.atomic import write_json
-
-_WARMUP = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,8 @@ def timed(study: Study, candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates with their latencies added, timed in interleaved rounds."""
     target = study.experiment.target
     artifacts = [study.folder.absolute(candidate.artifact) for candidate in candidates]
-    key = short_hash([target.model_dump(mode="json"), *map(_digest, artifacts)])
+    cpu = study.backend.stopwatch().cpu()
+    key = short_hash([target.model_dump(mode="json"), cpu, *map(_digest, artifacts)])
     kept = study.folder.candidates / f"timings-{key}.json"
     added = _kept(kept, lambda: _latencies(study, artifacts))
     return [_with(c, extra) for c, extra in zip(candidates, added, strict=True)]
@@ -78,16 +78,17 @@ def _scores(study: Study, artifact: Path, split: Split) -> tuple[Measurement, ..
 
 
 def _latencies(study: Study, artifacts: Sequence[Path]) -> list[tuple[Measurement, ...]]:
-    target, info = study.experiment.target, study.dataset.info
-    runs = {str(artifact): timed_run(artifact, info, target) for artifact in artifacts}
-    stats = time_interleaved(runs, rounds=target.rounds, warmup=_WARMUP, seed=0)
+    timing = timing_of(study.dataset.info, study.experiment.target)
+    files = {str(artifact): artifact for artifact in artifacts}
+    stats = study.backend.stopwatch().time(files, timing)
     return [_latency_measurements(study, stats[str(artifact)]) for artifact in artifacts]
 
 
 def _latency_measurements(study: Study, stats: LatencyStats) -> tuple[Measurement, ...]:
     target = study.experiment.target
     spread = stats.cpu_spread_ms if target.threads == 1 else stats.spread_ms
-    decisive = latency_measurement(ranking_ms(stats, target), target, spread=spread)
+    cpu = study.backend.stopwatch().cpu()
+    decisive = latency_measurement(ranking_ms(stats, target), target, cpu=cpu, spread=spread)
     return (
         decisive,
         replace(decisive, metric="latency_wall_p50_ms", value=stats.p50_ms, spread=stats.spread_ms),

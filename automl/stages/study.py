@@ -38,4 +38,5 @@ class Study:
             study_root=self.folder.root,
             dataset_root=self.dataset.root,
             threads=self.backend.threads_per_job(),
+            stopwatch=self.backend.stopwatch(),
         )

@@ -6,7 +6,8 @@
 - `journal.jsonl`: every event of the search; `journal.lock`: its one writer
 - `trials/<id>/`: checkpoints and exports of one trial
 - `candidates/<id>/`: the artifact of one candidate
-- `costs/<architecture>.json`, `reference/`: latencies before training, and what they compare with
+- `costs/<architecture>.json`, `reference/`: latencies before training, and what they compare with;
+  the latter says on which processor
 - `finalists/seed<seed>/`: trials and candidates of finalists that were trained again
 - `proxies/<architecture>.json`, `screening.json`: scores before training, and what they chose
 - `bundles/<id>/`: what is shipped

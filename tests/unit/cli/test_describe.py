@@ -185,13 +185,14 @@ def test_a_budget_in_seconds_has_its_unit(experiment):
 
 def test_a_plan_says_where_it_runs_and_what_follows(experiment):
     of = experiment(compress={"winners": 3, "students": []}, target={"threads": 2})
-    text = "\n".join(describe_plan(of, "this process", Path("results/x")))
+    text = "\n".join(describe_plan(of, "this process", "on a probe", Path("results/x")))
     assert "runs on    this process" in text
     assert "onnxruntime on cpu, 2 thread(s), batch 1" in text
+    assert "latency    on a probe" in text
     assert "3 winners, 0 student(s) each, each also as INT8" in text
     assert "results    results/x" in text
     floats = experiment(compress={"int8": False})
-    assert "INT8" not in "\n".join(describe_plan(floats, "x", Path("y")))
+    assert "INT8" not in "\n".join(describe_plan(floats, "x", "here", Path("y")))
 
 
 @pytest.mark.parametrize(
@@ -239,5 +240,6 @@ def test_further_seeds_that_all_failed_are_told():
 
 def test_a_plan_tells_of_further_seeds():
     plain = {"space": {"alpha": 0.5}, "export": {"finalist_seeds": 3}}
-    lines = describe_plan(Experiment.from_json(plain), "cpu: this process", Path("out"))
+    of = Experiment.from_json(plain)
+    lines = describe_plan(of, "cpu: this process", "here", Path("out"))
     assert any("best and default again with 3 further seed(s)" in line for line in lines)

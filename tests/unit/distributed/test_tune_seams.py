@@ -109,6 +109,16 @@ def test_the_scheduler_obeys_unless_the_trial_ends_by_itself(
     assert scheduled(seams, StandIn(verdict=verdict), message, groups=groups) == decision
 
 
+def test_the_oldest_waiting_trial_runs_next(seams):
+    scheduler = seams.ConductorScheduler(seams.Door(StandIn()), trials_end_by_themselves=False)
+    statuses = {"x_00003": "PENDING", "x_00002": "PENDING", "x_00001": "RUNNING"}
+    live = [SimpleNamespace(trial_id=name, status=status) for name, status in statuses.items()]
+    tune = SimpleNamespace(get_live_trials=lambda: live)
+    assert scheduler.choose_trial_to_run(tune).trial_id == "x_00002"
+    del live[:2]
+    assert scheduler.choose_trial_to_run(tune) is None
+
+
 def test_a_fault_of_the_study_stops_everything_and_is_kept(seams):
     fault = StudyError("disk full")
     door = seams.Door(StandIn(fault=fault))

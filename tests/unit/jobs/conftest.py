@@ -6,6 +6,7 @@ import pytest
 from automl.data.dataset import open_dataset
 from automl.data.writing import DatasetWriter
 from automl.jobs.context import JobContext
+from automl.jobs.stopwatch import StopwatchHere
 from automl.records import TrialConfig, Verdict
 from automl.space.experiment import Experiment
 
@@ -34,7 +35,7 @@ def dataset(tmp_path_factory):
 def context(dataset, tmp_path):
     """Make the context of an experiment; sections replace the defaults."""
 
-    def make(**sections):
+    def make(stopwatch=StopwatchHere(), **sections):  # noqa: B008  a frozen value
         plain = {
             "data": {"size": [32, 32]},
             "space": {"encoder": "mobilenetv3_small_050", "decoder_width": 16, "batch_size": 4},
@@ -47,6 +48,7 @@ def context(dataset, tmp_path):
             study_root=tmp_path / "study",
             dataset_root=dataset.root,
             threads=1,
+            stopwatch=stopwatch,
         )
 
     return make

@@ -3,6 +3,7 @@ from dataclasses import fields
 
 import pytest
 
+from automl.errors import UsageError
 from automl.jobs import costs
 from automl.jobs.costs import latency_measurement, measure_costs, prepare_reference, ranking_ms
 from automl.measurement.latency import LatencyStats
@@ -21,17 +22,19 @@ class FakeBench:
         self.timed = []
         self.cpu_ms = {"reference": 4.0, "candidate": 6.0}
         monkeypatch.setattr(costs, "export_wrapped", self._export)
-        monkeypatch.setattr(costs, "timed_run", lambda artifact, _info, _target: artifact)
-        monkeypatch.setattr(costs, "time_interleaved", self._time)
+        self.processor = "a processor"
 
     def _export(self, _model, artifact, _info, _normalisation):
         artifact.write_bytes(b"x" * 2000)
 
-    def _time(self, runs, *, rounds, warmup, seed):
-        assert all(artifact.exists() for artifact in runs.values())
-        assert (rounds, warmup > 0, seed) == (3, True, 0)
-        self.timed.append(list(runs))
-        return {name: stats(self.cpu_ms[name]) for name in runs}
+    def cpu(self):
+        return self.processor
+
+    def time(self, artifacts, timing):
+        assert all(artifact.exists() for artifact in artifacts.values())
+        assert (timing.rounds, timing.warmup > 0, timing.size) == (3, True, (32, 32))
+        self.timed.append(list(artifacts))
+        return {name: stats(self.cpu_ms[name]) for name in artifacts}
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def values(measurements):
 
 
 def test_costs_are_complete_and_latency_is_relative_to_the_quiet_reference(bench, context, config):
-    of = context()
+    of = context(bench)
     bench.cpu_ms["reference"] = 10.0
     prepare_reference(of)
     # While other trials run, everything takes longer: the ratio of 1.5 holds.
@@ -59,7 +62,7 @@ def test_costs_are_complete_and_latency_is_relative_to_the_quiet_reference(bench
 
 
 def test_an_architecture_is_measured_once_whatever_it_is_trained_with(bench, context, config):
-    of = context()
+    of = context(bench)
     prepare_reference(of)
     first = measure_costs(config(0), of)
     timed = len(bench.timed)
@@ -83,7 +86,7 @@ def test_an_architecture_is_measured_once_whatever_it_is_trained_with(bench, con
     [{"decoder_width": 24}, {"decoder": "fpn"}, {"encoder": "resnet18"}, {"pruning_ratio": 0.5}],
 )
 def test_another_architecture_is_measured_anew(bench, context, config, change):
-    of = context()
+    of = context(bench)
     prepare_reference(of)
     first = values(measure_costs(config(), of))
     timed = len(bench.timed)
@@ -93,20 +96,47 @@ def test_another_architecture_is_measured_anew(bench, context, config, change):
 
 
 def test_another_target_is_measured_anew(bench, context, config):
-    prepare_reference(context())
-    measure_costs(config(), context())
+    prepare_reference(context(bench))
+    measure_costs(config(), context(bench))
     timed = len(bench.timed)
-    measure_costs(config(), context(target={"rounds": 3, "threads": 2}))
+    measure_costs(config(), context(bench, target={"rounds": 3, "threads": 2}))
     assert len(bench.timed) == timed + 1
 
 
 def test_the_reference_is_timed_alone_and_once(bench, context):
-    of = context()
+    of = context(bench)
     prepare_reference(of)
     prepare_reference(of)
     assert bench.timed == [["reference"]]
     kept = json.loads((of.folder.reference / "latency.json").read_text())
-    assert kept == {"latency_ms": 4.0}
+    assert kept == {"latency_ms": 4.0, "cpu": "a processor"}
+
+
+def test_a_study_does_not_go_on_where_times_would_be_those_of_another_processor(bench, context):
+    of = context(bench)
+    prepare_reference(of)
+    bench.processor = "another"
+    with pytest.raises(UsageError, match="measured on a processor; given: another") as told:
+        prepare_reference(of)
+    assert str(of.study_root) in str(told.value)
+    assert "--overwrite" in str(told.value)
+
+
+def test_a_study_that_says_no_processor_goes_on(bench, context):
+    of = context(bench)
+    prepare_reference(of)
+    (of.folder.reference / "latency.json").write_text('{"latency_ms": 4.0}')
+    prepare_reference(of)
+    assert bench.timed == [["reference"]]
+
+
+def test_an_architecture_is_measured_once_a_processor(bench, context, config):
+    of = context(bench)
+    prepare_reference(of)
+    measure_costs(config(), of)
+    bench.processor = "another"
+    assert measure_costs(config(), of)[-1].device == "cpu: another"
+    assert bench.timed == [["reference"], *[["reference", "candidate"]] * 2]
 
 
 def test_one_thread_is_ranked_by_processor_time_several_by_wall_time():
@@ -117,7 +147,7 @@ def test_one_thread_is_ranked_by_processor_time_several_by_wall_time():
 
 def test_a_latency_says_what_it_was_measured_on():
     target = TargetSettings(threads=2)
-    measured = latency_measurement(7.0, target, spread=0.5)
+    measured = latency_measurement(7.0, target, cpu="a processor", spread=0.5)
     assert (measured.metric, measured.value, measured.spread) == ("latency_ms", 7.0, 0.5)
-    assert (measured.runtime, measured.device) == ("onnxruntime", "cpu")
+    assert (measured.runtime, measured.device) == ("onnxruntime", "cpu: a processor")
     assert (measured.threads, measured.batch) == (2, 1)

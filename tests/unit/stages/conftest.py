@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from automl.jobs.stopwatch import StopwatchHere
 from automl.records import (
     Candidate,
     DatasetInfo,
@@ -58,10 +59,14 @@ class FakeBackend:
 
     def __init__(self, answers=None):
         self.answers = answers
+        self.watch = StopwatchHere()
         self.jobs = []
 
     def threads_per_job(self):
         return 2
+
+    def stopwatch(self):
+        return self.watch
 
     def map_jobs(self, job, items):
         for item in items:

@@ -43,20 +43,34 @@ def opened(monkeypatch):
     return seen
 
 
+class FakeStopwatch:
+    """Gives every file the same times, and notes which took turns, one list a timing."""
+
+    def __init__(self):
+        self.seen = []
+        self.processor = "a processor"
+
+    def cpu(self):
+        return self.processor
+
+    def time(self, artifacts, timing):
+        assert timing.size == (32, 64)
+        self.seen.append([path.parent.name for path in artifacts.values()])
+        values = {"p50_ms": 4.0, "p95_ms": 9.0, "cpu_p50_ms": 3.0, "spread_ms": 0.5}
+        values = {field.name: values.get(field.name, 0.25) for field in fields(LatencyStats)}
+        return dict.fromkeys(artifacts, LatencyStats(**values))
+
+
 @pytest.fixture
-def rounds(monkeypatch):
-    """The files that were timed in turn, one list a timing."""
-    seen = []
-    values = {"p50_ms": 4.0, "p95_ms": 9.0, "cpu_p50_ms": 3.0, "spread_ms": 0.5}
-    values = {field.name: values.get(field.name, 0.25) for field in fields(LatencyStats)}
+def watched(on_disk):
+    """Make such a study whose backend has this stopwatch."""
 
-    def interleaved(runs, **_settings):
-        seen.append(list(runs.values()))
-        return dict.fromkeys(runs, LatencyStats(**values))
+    def make(**sections):
+        of, field = on_disk(**sections)
+        of.backend.watch = FakeStopwatch()
+        return of, field
 
-    monkeypatch.setattr(stage, "timed_run", lambda path, _info, _target: path.parent.name)
-    monkeypatch.setattr(stage, "time_interleaved", interleaved)
-    return seen
+    return make
 
 
 def test_a_file_is_scored_once_until_its_content_changes(on_disk, opened):
@@ -86,27 +100,34 @@ def test_scores_have_a_name_for_each_class_that_occurs(on_disk, opened):
     assert {"miou", "dice"} < set(found)
 
 
-def test_all_files_are_timed_in_turn_and_once(on_disk, rounds):
-    of, field = on_disk()
+def test_all_files_are_timed_in_turn_and_once(watched):
+    of, field = watched()
     first = timed(of, field)
     assert timed(of, field) == first
-    assert rounds == [["trial1-fp32", "trial2-fp32"]]
+    assert of.backend.watch.seen == [["trial1-fp32", "trial2-fp32"]]
 
 
-def test_another_file_among_them_times_all_anew(on_disk, rounds):
-    of, field = on_disk()
+def test_another_processor_times_all_anew(watched):
+    of, field = watched()
+    timed(of, field)
+    of.backend.watch.processor = "another"
+    measured = timed(of, field)[0].measurements
+    assert len(of.backend.watch.seen) == 2
+    assert {m.device for m in measured} == {"cpu: another"}
+
+
+def test_another_file_among_them_times_all_anew(watched):
+    of, field = watched()
     timed(of, field[:1])
     timed(of, field)
     of.folder.absolute(field[0].artifact).write_bytes(b"another network")
     timed(of, field)
-    assert [len(files) for files in rounds] == [1, 2, 2]
+    assert [len(files) for files in of.backend.watch.seen] == [1, 2, 2]
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(1, 3.0), (2, 4.0)])
-def test_latency_is_processor_time_for_one_thread_else_wall_time(
-    on_disk, rounds, threads, expected
-):
-    of, field = on_disk(target={"threads": threads})
+def test_latency_is_processor_time_for_one_thread_else_wall_time(watched, threads, expected):
+    of, field = watched(target={"threads": threads})
     found = {m.metric: m for m in timed(of, field)[0].measurements}
     assert found["latency_ms"].value == expected
     assert found["latency_wall_p50_ms"].value == 4.0

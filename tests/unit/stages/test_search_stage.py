@@ -4,6 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from automl.errors import StudyError
+from automl.jobs.stopwatch import StopwatchHere
 from automl.records import Measurement, TrialMessage, TrialStatus
 from automl.stages import search as stage
 from automl.stages.search import search
@@ -18,6 +19,9 @@ class ScriptedBackend:
 
     def threads_per_job(self):
         return 1
+
+    def stopwatch(self):
+        return StopwatchHere()
 
     def run_trials(self, conductor, context):
         while (config := conductor.next_trial()) is not None:

@@ -1,0 +1,180 @@
+"""Searches on clusters of several nodes, each a Ray of its own on this machine."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from automl.errors import StudyError
+from automl.records import TrialConfig, TrialMessage
+from automl.reporting import Reporter
+from automl.space.experiment import Experiment
+from automl.space.search_plan import plan_of
+from automl.store.journal import read_journal
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore:.*:ResourceWarning"),
+]
+
+PROBE = "127.0.0.2"
+
+
+@pytest.fixture
+def cluster(environment, monkeypatch) -> Iterator[Callable[..., Any]]:
+    """Start a cluster with this head."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    from automl.distributed import connection
+
+    connection.prepare_environment()
+    from ray.cluster_utils import Cluster
+
+    made = []
+
+    def start(**head: object) -> Any:
+        made.append(Cluster(initialize_head=True, head_node_args=head))
+        return made[0]
+
+    yield start
+    import ray
+
+    ray.shutdown()
+    made[0].shutdown()
+
+
+@pytest.fixture
+def command(environment, tmp_path) -> Callable[..., subprocess.Popen[str]]:
+    """Start the command line, and leave it running."""
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        program = "from automl.cli.main import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, words)],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def test_the_probe_node_times_all_and_one_at_a_time(cluster, cli, tiny_space, tmp_path):
+    text = tiny_space.read_text().replace("[{pruning_ratio: 0.3}]", "[]")
+    tiny_space.write_text(text)
+    nodes = cluster(num_cpus=2)
+    probe = nodes.add_node(num_cpus=0, resources={"latency_probe": 1}, node_ip_address=PROBE)
+    words = ["search", "--space", tiny_space, "--out", "study", "--address", nodes.address]
+    words += ["--trials", 2, "--epochs", 1]
+    done = cli(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"latency    on the latency_probe node {PROBE}" in done.stdout
+    assert "Ray on 1 node, 2 trials at a time" in done.stdout
+
+    import ray
+
+    from automl.distributed.probe import find_probe, probe_stopwatch
+    from automl.jobs.stopwatch import Timing
+
+    ray.init(nodes.address, log_to_driver=False)
+    timings = [event for event in ray.timeline() if event["cat"] == "task::_time"]
+    assert len(timings) >= 3, "the reference, a gate, the ranking"
+    assert {event["pid"] for event in timings} == {PROBE}
+    spans = sorted((event["ts"], event["ts"] + event["dur"]) for event in timings)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+    stopwatch = probe_stopwatch(find_probe(ray.nodes()))
+    nodes.remove_node(probe)
+    artifact = tmp_path / "study" / "reference" / "model.onnx"
+    with pytest.raises(StudyError, match=f"{PROBE} has left the cluster.*the same command"):
+        stopwatch.time({"a": artifact}, Timing(size=(32, 32), threads=1, rounds=1))
+
+
+def test_a_search_outlives_the_loss_of_a_node(cluster, command, tiny_space, tmp_path):
+    nodes = cluster(num_cpus=0)
+    lost, _ = [nodes.add_node(num_cpus=1) for _ in range(2)]
+    out = tmp_path / "study"
+    words = ["search", "--space", tiny_space, "--out", out, "--address", nodes.address]
+    search = command(*words, "--trials", 3, "--epochs", 4)
+    # Both nodes train by now, each a trial.
+    wait_for(lambda: len({trial for trial, _ in epochs(out)}) == 2, search)
+    nodes.remove_node(lost, allow_graceful=False)
+    printed, told = search.communicate(timeout=200)
+    assert search.returncode == 0, printed + told
+    assert "Ray on 3 nodes, 2 trials at a time" in printed
+    rows = pq.read_table(out / "trials.parquet").to_pylist()
+    assert [row["number"] for row in rows] == [0, 1, 2]
+    assert {row["status"] for row in rows} <= {"completed", "stopped"}
+    assert rows[0]["status"] == "completed"
+    reported = epochs(out)
+    assert len(reported) == len(set(reported)) == sum(row["epochs"] for row in rows)
+
+
+def epochs(out: Path) -> list[tuple[str, int]]:
+    """Each epoch in the journal, with its trial."""
+    return [
+        (event["trial_id"], event["message"]["epoch"])
+        for event in read_journal(out / "journal.jsonl")
+        if event["kind"] == "message" and event["message"]["kind"] == "epoch"
+    ]
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("spared", [0, 1])
+def test_a_trial_that_asks_for_no_cpu_keeps_off_the_node_that_is_spared(cluster, tmp_path, spared):
+    import ray
+
+    from automl.conductor.conductor import Conductor
+    from automl.distributed.tune_run import TuneSettings, run_on_tune
+    from automl.store.journal import Journal
+
+    nodes = cluster(num_cpus=0)
+    both = [nodes.head_node, nodes.add_node(num_cpus=0, resources={"latency_probe": 1})]
+    ray.init(nodes.address, log_to_driver=False)
+
+    def job(config: TrialConfig, reporter: Reporter) -> None:
+        (tmp_path / "node").write_text(ray.get_runtime_context().get_node_id())
+        reporter.report(config, TrialMessage(kind="end", seconds=0.0, status="completed"))
+
+    plan = plan_of(Experiment.from_json({"space": {"alpha": 0.5}, "search": {"trials": 1}}))
+    settings = TuneSettings(
+        resources={"memory": 1.0},
+        concurrent=1,
+        max_failures=0,
+        storage=tmp_path / "ray",
+        spared_node=both[spared].node_id,
+    )
+    with Journal(tmp_path / "journal.jsonl") as log:
+        conductor = Conductor(plan, log, observer=Silent(), clock=time.monotonic)
+        run_on_tune(conductor, job, settings)
+    assert (tmp_path / "node").read_text() == both[1 - spared].node_id
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def on_message(self, config, message, verdict):
+        pass
+
+    def on_promoted(self, config, epoch):
+        pass
+
+    def on_snapshot(self, snapshot):
+        pass
