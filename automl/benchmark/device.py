@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from automl import __version__
 from automl.bundle.runtimes import versions
 from automl.measurement.affinity import usable_cores
-
-_CPUINFO = Path("/proc/cpuinfo")
-_MODEL_KEYS = ("model name", "Model", "Hardware")
+from automl.measurement.processor import cpu_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +41,3 @@ def this_device() -> Device:
         automl=__version__,
         runtimes=versions(),
     )
-
-
-def cpu_model(cpuinfo: Path = _CPUINFO) -> str:
-    """The processor's name, from Linux where it tells one, else from Python."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    names = [told[key] for key in _MODEL_KEYS if told.get(key)]
-    return names[0] if names else platform.processor() or platform.machine() or os.name
