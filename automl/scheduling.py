@@ -1,4 +1,4 @@
-"""Which trials go on: rungs of epochs, and the order of the trials at one. Pure functions.
+"""Which trials go on from a rung: how many, and in which order. Pure functions.
 
 Every column of `losses` is minimised; N trials, D losses.
 """
@@ -19,21 +19,6 @@ Mask = npt.NDArray[np.bool_]
 #: that the most accurate one does although it is the dearest.
 _FIRST_MARGIN = 0.0
 _OTHER_MARGIN = 0.1
-
-
-def rung_epochs(min_epochs: int, max_epochs: int, eta: int) -> tuple[int, ...]:
-    """The epochs after which trials are compared: min_epochs * eta^k below max_epochs.
-
-    Source: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2.
-    """
-    if min_epochs < 1 or eta < 2:
-        raise ValueError(f"min_epochs >= 1 and eta >= 2 must hold, got {min_epochs} and {eta}")
-    rungs = []
-    epochs = min_epochs
-    while epochs < max_epochs:
-        rungs.append(epochs)
-        epochs *= eta
-    return tuple(rungs)
 
 
 def quota(arrived: int, eta: int) -> int:

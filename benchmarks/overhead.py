@@ -41,6 +41,7 @@ from automl.store.layout import StudyFolder
 from automl.training.evaluation import normalise
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
+from automl.training.schedules import Timetable
 from automl.training.settings import FitSettings
 from automl.training.steps import Stepper, TrainingStep
 
@@ -157,7 +158,9 @@ def _our_stepper(
         precision=precision,
         settings=settings,
         device=device,
-        steps_per_epoch=num_batches(len(dataset.split("train")), batching),
+        timetable=Timetable(
+            (num_batches(len(dataset.split("train")), batching),) * settings.epochs
+        ),
     )
 
 

@@ -135,7 +135,7 @@ def _search(
     return SearchResult(
         objectives=plan.objectives,
         trials=tuple(replace(trial, checkpoint=None) for trial in conductor.results()),
-        epochs=conductor.snapshot().epochs,
+        epochs=round(conductor.snapshot().epochs),  # each one is a full one
     )
 
 

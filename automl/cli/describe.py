@@ -12,7 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from automl.cli.progress import epochs_text, spent_epochs
 from automl.conductor.budget import planned_epochs, planned_rungs
+from automl.fidelity import scaled_size
 from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
 from automl.sampling.choice import resolve_sampler
 from automl.space.search_plan import plan_of
@@ -99,10 +101,22 @@ def _sampler(experiment: Experiment) -> str:
 
 
 def _rungs(experiment: Experiment) -> str:
-    """How many trials train how long, and what that makes together."""
+    """How many trials train how long, on what, and what that makes together."""
     plan = plan_of(experiment)
-    stages = [f"{count} to epoch {epoch}" for epoch, count in planned_rungs(plan)]
-    return f"{', '.join(stages)}: {planned_epochs(plan)} epochs in all"
+    stages = [
+        f"{count} to epoch {epoch}{_on(experiment, epoch)}" for epoch, count in planned_rungs(plan)
+    ]
+    unit = "full epochs" if experiment.fidelity.stretches else "epochs"
+    return f"{', '.join(stages)}: {epochs_text(planned_epochs(plan))} {unit} in all"
+
+
+def _on(experiment: Experiment, epoch: int) -> str:
+    """What the epochs up to a rung train on, where that may be less than all."""
+    if not experiment.fidelity.stretches:
+        return ""
+    stretch = experiment.fidelity.at(epoch)
+    height, width = scaled_size(experiment.data.size, stretch.size_share)
+    return f" (at {stretch.data_share * 100:g} % of the data, {height} x {width})"
 
 
 def _budget(search: SearchSettings) -> str:
@@ -219,15 +233,15 @@ def _further_seeds(report: StudyReport) -> list[str]:
 
 def _closing(report: StudyReport, root: Path) -> list[str]:
     ended = [result.status for result in report.results]
-    epochs = sum(result.epochs for result in report.results)
     counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
+    spent = spent_epochs(report.epochs, report.planned_epochs)
     reference = ", ".join(f"{value:.4g}" for value in report.ranking.reference)
     best = shlex.quote(str(root / "bundles" / "best"))
     bundles = [f"  {root / 'bundles' / name}" for name in report.bundles]
     return [
         "x: times the default model, trial 0 in FP32, on val; above 1 is better",
         f"trials: {counts}",
-        f"spent: {epochs} of {report.planned_epochs} epochs, {report.device_hours:.2f} device-h",
+        f"spent: {spent}, {report.device_hours:.2f} device-h",
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
         *_further_seeds(report),
         "",

@@ -128,7 +128,7 @@ def snapshot_text(snapshot: Snapshot, objectives: Sequence[Objective]) -> str:
     counts = (
         f"{snapshot.running} running, {snapshot.waiting} waiting, {snapshot.paused} paused, "
         f"{snapshot.completed} completed, {snapshot.infeasible} infeasible, "
-        f"{snapshot.failed} failed; {snapshot.epochs} of {snapshot.planned_epochs} epochs"
+        f"{snapshot.failed} failed; {spent_epochs(snapshot.epochs, snapshot.planned_epochs)}"
     )
     spent = f"{duration(snapshot.elapsed_s)} ({snapshot.device_hours:.2f} device-h)"
     parts = [f"front: {snapshot.front_size}", f"elapsed {spent}"]
@@ -139,6 +139,18 @@ def snapshot_text(snapshot: Snapshot, objectives: Sequence[Objective]) -> str:
     if snapshot.time_left_s is not None:
         parts.append(f"about {duration(snapshot.time_left_s)} left")
     return counts + "\n" + ", ".join(parts)
+
+
+def spent_epochs(spent: float, planned: float) -> str:
+    """`20 of 80 epochs`, or `7.5 of 30.2 full epochs` where some trained on less than all."""
+    is_whole = float(spent).is_integer() and float(planned).is_integer()
+    unit = "epochs" if is_whole else "full epochs"
+    return f"{epochs_text(spent)} of {epochs_text(planned)} {unit}"
+
+
+def epochs_text(count: float) -> str:
+    """A number of full epochs, with one decimal where it is not whole."""
+    return f"{count:.0f}" if float(count).is_integer() else f"{count:.1f}"
 
 
 def duration(seconds: float) -> str:

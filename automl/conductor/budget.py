@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from automl.conductor.tally import Tally
-from automl.scheduling import planned_arrivals, rung_epochs
+from automl.fidelity import rung_epochs
+from automl.scheduling import planned_arrivals
 from automl.space.search_plan import SearchPlan
 
 TIME_IS_UP = "the time budget is spent"
@@ -43,10 +44,11 @@ def planned_rungs(plan: SearchPlan) -> list[tuple[int, int]]:
     return [(epoch, count + 1) for epoch, count in zip((*rungs, epochs), arrivals, strict=True)]
 
 
-def planned_epochs(plan: SearchPlan) -> int:
-    """The epochs of all planned trials together, where none is infeasible or fails."""
-    total, before = 0, 0
+def planned_epochs(plan: SearchPlan) -> float:
+    """What all planned trials together cost, in full epochs, where none is infeasible or fails."""
+    total, before = 0.0, 0.0
     for epoch, count in planned_rungs(plan):
-        total += (epoch - before) * count
-        before = epoch
+        cost = plan.cost(epoch)
+        total += (cost - before) * count
+        before = cost
     return total

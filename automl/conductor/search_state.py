@@ -9,6 +9,7 @@ from automl.conductor.mirror import Mirror
 from automl.conductor.rungs import Rungs
 from automl.conductor.tally import Tally
 from automl.conductor.trial_state import TrialState
+from automl.fidelity import rung_epochs
 from automl.records import (
     Objective,
     Scalar,
@@ -20,7 +21,6 @@ from automl.records import (
     violations,
 )
 from automl.sampling.proposer import Proposer
-from automl.scheduling import rung_epochs
 from automl.space.search_plan import SearchPlan
 
 
@@ -92,7 +92,7 @@ class SearchState:
         trial.apply(message)
         if message.kind == "epoch":
             trial.verdicts[message.epoch] = verdict
-            self.tally.epochs += 1
+            self.tally.epochs += self._plan.epoch_cost(message.epoch)
             self._score(trial, message.epoch, verdict)
         elif message.status is not None:
             self._end(trial, message.status)

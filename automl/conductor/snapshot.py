@@ -20,7 +20,8 @@ class Best:
 class Snapshot:
     """Counts of trials by state, the front's size, and the times in seconds.
 
-    `planned_epochs` is what the rungs let the planned trials train at most.
+    `epochs` counts full epochs, one on half of the data as a half. `planned_epochs` is what the
+    rungs let the planned trials train at most.
     """
 
     planned: int
@@ -29,8 +30,8 @@ class Snapshot:
     completed: int
     infeasible: int
     failed: int
-    epochs: int
-    planned_epochs: int
+    epochs: float
+    planned_epochs: float
     device_hours: float
     front_size: int
     elapsed_s: float

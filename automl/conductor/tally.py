@@ -12,11 +12,11 @@ Row = Sequence[float]
 
 
 class Tally:
-    """Trials by status, epochs, the latest losses of each trial, and the front of these."""
+    """Trials by status, full epochs, the latest losses of each trial, and the front of these."""
 
     def __init__(self) -> None:
         self.ended: Counter[TrialStatus] = Counter()
-        self.epochs = 0
+        self.epochs = 0.0
         self.device_seconds = 0.0
         self._rows: dict[int, Row] = {}
         self._front: set[int] = set()

@@ -100,22 +100,45 @@ def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, 
 
 
 class EpochPlan:
-    """Every batch of an epoch, by its number; may be asked from several threads."""
+    """Every batch of an epoch, by its number; may be asked from several threads.
 
-    def __init__(self, split: ArrowSplit, settings: BatchSettings, epoch: int) -> None:
+    `rows` are those of the split that the epoch walks through; None: all of them.
+    """
+
+    def __init__(
+        self,
+        split: ArrowSplit,
+        settings: BatchSettings,
+        epoch: int,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.settings = settings
         self.epoch = epoch
         self.augmentation = Augmentation(settings.augmentation, split.size)
         self._split = split
-        rows = np.arange(len(split))
+        rows = np.arange(len(split)) if rows is None else rows
         self._rows = self._stream(_ORDER).permutation(rows) if settings.shuffle else rows
+
+    @property
+    def num_rows(self) -> int:
+        """How many samples the epoch walks through, those of a last incomplete batch included."""
+        return len(self._rows)
+
+    def __len__(self) -> int:
+        """The number of global batches."""
+        return num_batches(self.num_rows, self.settings)
 
     def batches(self) -> Iterator[Batch]:
         """Give this process its part of each global batch, in order."""
-        numbers = range(num_batches(len(self._split), self.settings))
+        numbers = range(len(self))
         if self.settings.loader_workers == 0:
             return (batch for batch in map(self.batch, numbers) if batch is not None)
         return _prepared(self, numbers, self.settings.loader_workers)
+
+    def some_batches(self, count: int) -> Iterator[Batch]:
+        """Give this process its part of the first `count` global batches, or of all there are."""
+        batches = map(self.batch, range(min(count, len(self))))
+        return (batch for batch in batches if batch is not None)
 
     def rows(self, number: int) -> npt.NDArray[np.int64]:
         """The rows of global batch `number`, over all processes."""

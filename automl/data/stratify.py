@@ -1,13 +1,14 @@
-"""A split of samples in which every class keeps its share.
+"""Samples split, or put in an order, so that every class keeps its share.
 
-Source: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label Data",
-algorithm 1 (iterative stratification): the rarest class is dealt out first, each of its samples to
-the split that still wants most of that class. Unlike there, the sizes of the splits are exact.
+Source of the split: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label
+Data", algorithm 1 (iterative stratification): the rarest class is dealt out first, each of its
+samples to the split that still wants most of that class. Unlike there, the sizes of the splits are
+exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -51,14 +52,45 @@ def stratified_splits(classes_of: Sequence[frozenset[int]], seed: int) -> list[S
     return chosen
 
 
+def stratified_order(classes_of: Sequence[frozenset[int]], seed: int) -> list[int]:
+    """All samples in an order in which classes keep their shares, however many of them are taken.
+
+    The first samples, at most one for each class, hold all classes between them. Each other sample
+    counts for the rarest of its classes, and those of a class are spread evenly over the order.
+    """
+    shuffled = [int(sample) for sample in np.random.default_rng(seed).permutation(len(classes_of))]
+    held = _images_with(classes_of)
+    first: list[int] = []
+    for label in sorted(held, key=lambda label: (held[label], label)):
+        if not any(label in classes_of[sample] for sample in first):
+            first.append(next(sample for sample in shuffled if label in classes_of[sample]))
+    groups: dict[int | None, list[int]] = {}
+    for sample in shuffled:
+        if sample not in first:
+            own = min(classes_of[sample], key=lambda label: (held[label], label), default=None)
+            groups.setdefault(own, []).append(sample)
+    places = [
+        ((place + 0.5) / len(group), len(group), sample)
+        for group in groups.values()
+        for place, sample in enumerate(group)
+    ]
+    return first + [sample for *_, sample in sorted(places)]
+
+
+def _images_with(classes_of: Iterable[frozenset[int]]) -> dict[int, int]:
+    """How many of the samples each class occurs in."""
+    counts: dict[int, int] = {}
+    for found in classes_of:
+        for label in found:
+            counts[label] = counts.get(label, 0) + 1
+    return counts
+
+
 def _rarest_group(
     remaining: Sequence[int], classes_of: Sequence[frozenset[int]]
 ) -> tuple[list[int], int | None]:
     """The remaining samples of the class that is rarest among them; all, where none has any."""
-    counts: dict[int, int] = {}
-    for sample in remaining:
-        for label in classes_of[sample]:
-            counts[label] = counts.get(label, 0) + 1
+    counts = _images_with(classes_of[sample] for sample in remaining)
     if not counts:
         return list(remaining), None
     rarest = min(counts, key=lambda label: (counts[label], label))

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from automl.data.augment import policy_transforms
 from automl.errors import TrialError
+from automl.fidelity import FULL, Fidelity
+from automl.jobs.applied_fidelity import fidelity_faults
 from automl.jobs.applied_network import (
     other_decoder,
     other_encoder,
@@ -44,12 +46,13 @@ _CLOSE = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What was asked for: a trial's parameters and seed, the declared precision, the dataset."""
+    """What was asked for: a trial's parameters and seed, and what the experiment declares."""
 
     params: TrialParameters
     seed: int
     precision: str
     info: DatasetInfo
+    fidelity: Fidelity = FULL
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def verify_applied(sample: Sample, run: Run) -> None:
     precision = _other_precision(live)
     if precision is not None:
         faults["train.precision"] = f"declared {sample.precision!r}, live {precision}"
+    stretch = sample.fidelity.at(run.epochs_done + 1)
+    faults |= fidelity_faults(stretch, sample.params.batch_size, sample.info, run)
     if faults:
         told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         raise TrialError(f"without effect: {told}")

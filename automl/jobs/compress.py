@@ -36,7 +36,7 @@ from automl.records import (
     Verdict,
     to_json,
 )
-from automl.space.experiment import CompressSettings, Student
+from automl.space.compression import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.store.atomic import staged_folder, write_json, write_text
 from automl.store.room import is_disk_full, no_room

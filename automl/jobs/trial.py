@@ -126,16 +126,20 @@ def train_in_this_process(run: TrialRun) -> bool:
     params = parameters_from(run.config.params)
     with noting_memory(run.folder, params.batch_size):
         dataset = run.context.dataset()
-        train = run.context.experiment.train
+        train, fidelity = run.context.experiment.train, run.context.experiment.fidelity
         sample = Sample(
-            params=params, seed=run.config.seed, precision=train.precision, info=dataset.info
+            params=params,
+            seed=run.config.seed,
+            precision=train.precision,
+            info=dataset.info,
+            fidelity=fidelity,
         )
         normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
         with prepared(
             build_network(params, dataset.info, seed=run.config.seed),
             dataset,
-            replace(settings, micro_batches=micro_batches(run.folder)),
+            replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
             step_loss=supervised_loss(params, dataset.info),
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:

@@ -5,6 +5,7 @@ Legend: N batch, K classes, C channels, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -20,6 +21,7 @@ from automl.models.encoders import (
     build_encoder,
     check_encoder_name,
     describe_encoder,
+    takes_one_size,
 )
 from automl.models.initialisation import initialise_decoder, initialise_head
 from automl.models.weights import load_encoder_weights
@@ -113,6 +115,19 @@ def check_spec(spec: ModelSpec, size: tuple[int, int]) -> list[Fault]:
         except UsageError as error:
             faults.append(Fault(path=("encoder",), problem=str(error)))
     return faults
+
+
+def check_sizes(spec: ModelSpec, sizes: Sequence[tuple[int, int]]) -> list[Fault]:
+    """The same for a network that is built at the first size and trains at all of them."""
+    found = dict.fromkeys(fault for size in sizes for fault in check_spec(spec, size))
+    if not found and len(set(sizes)) > 1 and takes_one_size(spec.encoder):
+        height, width = sizes[0]
+        problem = (
+            f"encoder '{spec.encoder}' takes only images of the size that it is built for, "
+            f"{height}x{width} (height x width): search.fidelity.size must be 1 all along"
+        )
+        found[Fault(path=("encoder",), problem=problem)] = None
+    return list(found)
 
 
 def check_names(spec: ModelSpec) -> list[Fault]:

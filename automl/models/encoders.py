@@ -137,6 +137,12 @@ def describe_encoder(name: str, output_stride: int, size: tuple[int, int]) -> En
     )
 
 
+def takes_one_size(name: str) -> bool:
+    """Whether timm's `name` takes only images of the size that it was built for."""
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and bool(config.fixed_input_size)
+
+
 def build_encoder(
     name: str,
     *,
@@ -199,8 +205,7 @@ def _create(
         options["output_stride"] = output_stride
     if indices is not None:
         options["out_indices"] = indices
-    config = timm.get_pretrained_cfg(name)
-    if config is not None and config.fixed_input_size:
+    if takes_one_size(name):
         # Windows or position embeddings are made for one size: timm makes them for ours.
         options["img_size"] = size
     return timm.create_model(name, **options)

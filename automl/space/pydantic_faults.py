@@ -21,6 +21,7 @@ _WORDING = (
     ("greater than", ">"),
     ("less than", "<"),
     ("a valid integer", "a whole number"),
+    ("a valid array", "a list"),
     ("a valid ", "a "),
 )
 

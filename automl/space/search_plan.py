@@ -28,7 +28,8 @@ class SearchPlan:
     """A space, what is optimised, and how much is spent.
 
     `constraints` are upper bounds of measured values, `epochs` the resource of a trial that is
-    never stopped, and `workers` the devices that one trial occupies.
+    never stopped, and `workers` the devices that one trial occupies. `costs` is what each epoch
+    costs, in full ones, where that is not 1 all along.
     """
 
     space: SearchSpace
@@ -37,6 +38,15 @@ class SearchPlan:
     epochs: int
     constraints: Mapping[str, float] = field(default_factory=dict)
     workers: int = 1
+    costs: tuple[float, ...] = ()
+
+    def epoch_cost(self, epoch: int) -> float:
+        """What one epoch, counted from 1, costs in full ones."""
+        return self.costs[epoch - 1] if self.costs else 1.0
+
+    def cost(self, epochs: int) -> float:
+        """What the first `epochs` epochs cost in full ones."""
+        return sum(self.costs[:epochs]) if self.costs else float(epochs)
 
 
 def plan_of(experiment: Experiment) -> SearchPlan:
@@ -48,6 +58,7 @@ def plan_of(experiment: Experiment) -> SearchPlan:
         epochs=experiment.train.epochs,
         constraints=experiment.constraints,
         workers=experiment.train.workers,
+        costs=experiment.fidelity.costs(experiment.train.epochs, experiment.data.size),
     )
 
 

@@ -27,14 +27,16 @@ from automl.store.journal import Journal
 class StudyReport:
     """What a study ended in. `bundles` maps a name to a verified bundle's folder.
 
-    `planned_epochs` is what the rungs allowed, where no trial is infeasible or fails.
+    `epochs` is what was trained, counted in full epochs, and `planned_epochs` what the rungs
+    allowed, where no trial is infeasible or fails.
     """
 
     results: tuple[TrialResult, ...]
     ranking: Ranking
     repeats: Repeats
     bundles: dict[str, Path]
-    planned_epochs: int
+    epochs: float
+    planned_epochs: float
     device_hours: float
 
 
@@ -55,12 +57,14 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         bundles = export(study, ranking, repeats)
         write_report(study, results, ranking, repeats, correlate(study, results))
     device_seconds = sum(result.seconds for result in results) * study.experiment.train.workers
+    plan = plan_of(study.experiment)
     return StudyReport(
         results=tuple(results),
         ranking=ranking,
         repeats=repeats,
         bundles=bundles,
-        planned_epochs=planned_epochs(plan_of(study.experiment)),
+        epochs=sum(plan.cost(result.epochs) for result in results),
+        planned_epochs=planned_epochs(plan),
         device_hours=device_seconds / 3600,
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from itertools import product
 
-from automl.models.build import check_names, check_spec
+from automl.fidelity import scaled_size
+from automl.models.build import check_names, check_sizes
 from automl.records import Scalar
 from automl.space.domains import Choice
 from automl.space.experiment import Experiment
@@ -39,10 +40,17 @@ def _faults(
 ) -> Iterator[Fault]:
     spec = parameters_from(named).model_spec()
     shapes_are_known = not unknown & _SHAPES
-    found = check_spec(spec, experiment.data.size) if shapes_are_known else check_names(spec)
+    found = check_sizes(spec, _sizes(experiment)) if shapes_are_known else check_names(spec)
     for fault in found:
         name = str(fault.path[0])
         yield Fault(path=_place(experiment, name, named[name]), problem=fault.problem)
+
+
+def _sizes(experiment: Experiment) -> list[tuple[int, int]]:
+    """The size at which networks are built, and the smaller ones at which they train, too."""
+    size = experiment.data.size
+    shares = [stretch.size_share for stretch in experiment.fidelity.stretches]
+    return list(dict.fromkeys([size, *(scaled_size(size, share) for share in shares)]))
 
 
 def _batch_faults(experiment: Experiment) -> Iterator[Fault]:

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from automl.data.batching import BatchSettings, EpochPlan, num_batches
+from automl.data.batching import EpochPlan
 from automl.data.dataset import Dataset
 from automl.errors import TrialError
 from automl.measurement.quality import SegmentationScores
 from automl.records import Verdict
 from automl.training.borrowing import as_current, on_device, own_randomness
+from automl.training.epochs import TrainingEpochs
 from automl.training.evaluation import evaluate
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
@@ -32,6 +33,7 @@ from automl.training.ranks import (
     world_size,
 )
 from automl.training.settings import FitSettings
+from automl.training.statistics import STATISTICS_BATCHES
 from automl.training.steps import StepLoss, Stepper, TrainingStep
 
 
@@ -132,7 +134,7 @@ class Run:
         self.module = step_module
         self._dataset = dataset
         self._settings = settings
-        self._batches = _training_batches(settings)
+        self._epochs = TrainingEpochs(dataset.split("train"), settings)
         precision = resolve_precision(settings.precision, device)
         self.stepper = Stepper(
             step_module=step_module,
@@ -143,8 +145,8 @@ class Run:
             precision=precision,
             settings=settings,
             device=device,
-            steps_per_epoch=_steps_per_epoch(dataset, settings, self._batches),
-            pieces=_pieces(dataset, settings),
+            timetable=self._epochs.timetable,
+            pieces=self._epochs.pieces,
         )
         self._checkpoints = RunCheckpoints(
             checkpoint_folder, step_module, self.stepper, dataset.info.fingerprint
@@ -152,7 +154,7 @@ class Run:
         self._progress = self._checkpoints.resume()
         self._seconds_before = self._progress.total_seconds
         self.stepper.step_module = _wrapped(step_module)
-        self._plan = self._plan_of_next_epoch()
+        self._plan = self._epochs.plan(self._progress.epoch)
 
     @property
     def epochs_done(self) -> int:
@@ -163,11 +165,8 @@ class Run:
     def plan(self) -> EpochPlan:
         """The batches of the next epoch, as they will be walked through."""
         if self._plan.epoch != self._progress.epoch:
-            self._plan = self._plan_of_next_epoch()
+            self._plan = self._epochs.plan(self._progress.epoch)
         return self._plan
-
-    def _plan_of_next_epoch(self) -> EpochPlan:
-        return EpochPlan(self._dataset.split("train"), self._batches, self._progress.epoch)
 
     def to_the_end(self, reporter: EpochReporter) -> FitResult:
         """Train until the last epoch is done or the reporter says stop."""
@@ -196,6 +195,8 @@ class Run:
         # Seeding each epoch by its number makes a continued run draw what it would have drawn.
         torch.manual_seed(_epoch_seed(self._settings.seed, progress.epoch))
         loss, seconds = self.stepper.run_epoch(self.plan.batches(), progress.epoch)
+        if self._epochs.is_small(progress.epoch):
+            self.stepper.renew_statistics(self.plan.some_batches(STATISTICS_BATCHES))
         share_buffers(self.module)
         progress.epoch += 1
         progress.losses.append(loss)
@@ -212,7 +213,7 @@ class Run:
         )
         progress = self._progress
         if not np.isfinite(evaluation.cross_entropy):
-            last = self.stepper.steps_per_epoch * progress.epoch - 1
+            last = self.stepper.timetable.first_step(progress.epoch) - 1
             raise TrialError(
                 f"the loss on val is {evaluation.cross_entropy} after step {last + 1} "
                 f"(epoch {progress.epoch}), learning rate {self.stepper.learning_rate(last):.3g}; "
@@ -255,33 +256,6 @@ class Run:
 
     def _seconds_so_far(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
-
-
-def _training_batches(settings: FitSettings) -> BatchSettings:
-    return BatchSettings(
-        batch_size=settings.batch_size,
-        augmentation=settings.augmentation,
-        cutmix=settings.cutmix,
-        seed=settings.seed,
-        shuffle=True,
-        global_rank=global_rank(),
-        world_size=world_size(),
-        loader_workers=settings.loader_workers,
-    )
-
-
-def _steps_per_epoch(dataset: Dataset, settings: FitSettings, batches: BatchSettings) -> int:
-    count = num_batches(len(dataset.split("train")), batches)
-    if count == 0:
-        raise ValueError("the train split has no samples")
-    return -(-count // settings.accumulate)
-
-
-def _pieces(dataset: Dataset, settings: FitSettings) -> int:
-    """The pieces of each batch: of every batch as many on all ranks, none of them empty."""
-    ranks = world_size()
-    images = max(ranks, min(settings.batch_size, len(dataset.split("train"))))
-    return min(settings.micro_batches, images // ranks)
 
 
 def _wrapped(step_module: TrainingStep) -> nn.Module:

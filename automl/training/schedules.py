@@ -1,8 +1,9 @@
-"""Learning rate over the steps of a run."""
+"""The steps of a run, and the learning rate over them."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 #: The cosine ends at this share of the peak learning rate.
 FINAL_FACTOR = 0.01
@@ -24,3 +25,32 @@ def lr_factor(step: int, total_steps: int, warmup_steps: int) -> float:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps)
     return FINAL_FACTOR + (1 - FINAL_FACTOR) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """The optimizer steps of each epoch of a run; epochs and steps are counted from 0."""
+
+    steps: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """The steps of the whole run."""
+        return sum(self.steps)
+
+    def first_step(self, epoch: int) -> int:
+        """The first step of an epoch; of the one past the last, where the run ends."""
+        return sum(self.steps[:epoch])
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch that a step belongs to."""
+        epoch = 0
+        while epoch < len(self.steps) - 1 and step >= self.first_step(epoch + 1):
+            epoch += 1
+        return epoch
+
+    def warmup_steps(self, epochs: float) -> int:
+        """The steps of the first `epochs` epochs, a fraction included; at most half of the run."""
+        whole = min(int(epochs), len(self.steps))
+        following = self.steps[whole] if whole < len(self.steps) else 0
+        return min(round(self.first_step(whole) + (epochs - whole) * following), self.total // 2)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from automl.fidelity import FULL, Fidelity
 from automl.records import Normalisation
 
 _Check = tuple[Callable[[float], bool], str]
@@ -25,6 +26,7 @@ class FitSettings:
     those of the whole batch (`training/pieces.py` says what differs). `warmup_epochs` may be a
     fraction and is cut to half of the run. `clip_norm` bounds the L2 norm of all gradients
     together, None leaves them. `seed` fixes the order of samples, their augmentation and dropout.
+    `fidelity` says which epochs train on less than all data at full size.
     Raises ValueError for a value outside its limits.
     """
 
@@ -44,6 +46,7 @@ class FitSettings:
     cutmix: float = 0.0
     loader_workers: int = 0
     micro_batches: int = 1
+    fidelity: Fidelity = FULL
 
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, _AT_LEAST_ONE)
@@ -56,6 +59,9 @@ class FitSettings:
         _check("micro_batches", self.micro_batches, _AT_LEAST_ONE)
         if self.clip_norm is not None:
             _check("clip_norm", self.clip_norm, _POSITIVE)
+        ends = self.fidelity.last_epochs
+        if ends and ends[-1] != self.epochs:
+            raise ValueError(f"fidelity must end with epoch {self.epochs}, got ends {ends}")
 
     def for_evaluation(self, *, world_size: int) -> EvaluationSettings:
         """The part that evaluating shares with training; its batches are as small as the pieces."""

@@ -26,8 +26,10 @@ from automl.training.evaluation import normalise
 from automl.training.pieces import shares_of, split_batch
 from automl.training.precision import Precision
 from automl.training.ranks import sum_over_ranks, world_size
-from automl.training.schedules import lr_factor
+from automl.training.resolution import scaled_batch
+from automl.training.schedules import Timetable, lr_factor
 from automl.training.settings import FitSettings
+from automl.training.statistics import renew_statistics
 
 T = TypeVar("T")
 
@@ -88,8 +90,8 @@ class EpochSeconds:
 class Stepper:
     """All that an optimizer step touches.
 
-    `steps_per_epoch` counts optimizer steps, `pieces` those of each batch: no more than the images
-    that the rank with the fewest has of it.
+    `timetable` holds the optimizer steps of the run; `pieces` counts those of each batch: no more
+    than the images that the rank with the fewest has of it.
     """
 
     step_module: nn.Module
@@ -98,7 +100,7 @@ class Stepper:
     precision: Precision
     settings: FitSettings
     device: torch.device
-    steps_per_epoch: int
+    timetable: Timetable
     pieces: int = 1
 
     def run_epoch(self, batches: Iterable[Batch], epoch: int) -> tuple[float, EpochSeconds]:
@@ -110,12 +112,13 @@ class Stepper:
         started = time.perf_counter()
         step_seconds = 0.0
         ledger = _LossLedger(self)
+        first_step = self.timetable.first_step(epoch)
         self.step_module.train()
         for index, group in enumerate(_groups(batches, self.settings.accumulate)):
             step_started = time.perf_counter()
-            step = epoch * self.steps_per_epoch + index
+            step = first_step + index
             self.set_learning_rate(step)
-            ledger.add(step, *self._optimize(group))
+            ledger.add(step, *self._optimize([self.scaled(batch, epoch) for batch in group]))
             step_seconds += time.perf_counter() - step_started
         step_started = time.perf_counter()
         mean_loss = ledger.mean()
@@ -125,17 +128,26 @@ class Stepper:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at an optimizer step, counted from 0 over the whole run."""
-        return self.settings.learning_rate * lr_factor(step, self._total_steps, self.peak_step)
+        return self.settings.learning_rate * lr_factor(step, self.timetable.total, self.peak_step)
 
     @property
     def peak_step(self) -> int:
         """The step after the warm-up, which never takes more than half of a run."""
-        warmup = round(self.settings.warmup_epochs * self.steps_per_epoch)
-        return min(warmup, self._total_steps // 2)
+        return self.timetable.warmup_steps(self.settings.warmup_epochs)
 
-    @property
-    def _total_steps(self) -> int:
-        return self.settings.epochs * self.steps_per_epoch
+    def scaled(self, batch: Batch, epoch: int) -> Batch:
+        """A batch at the size at which epoch `epoch`, counted from 0, trains."""
+        return scaled_batch(batch, self.settings.fidelity.at(epoch + 1).size_share, self.device)
+
+    def renew_statistics(self, batches: Iterable[Batch]) -> None:
+        """Have the batch norms hold the statistics of these batches, at the size they have."""
+        inputs = (
+            normalise(piece.images_nhwc.to(self.device), self.settings.normalisation)
+            for batch in batches
+            for piece in split_batch(batch, self.pieces)
+        )
+        with self.precision.autocast():
+            renew_statistics(self._unwrapped.model, inputs)
 
     def set_learning_rate(self, step: int) -> None:
         """Have the optimizer learn as fast as the schedule says for a step."""
@@ -172,10 +184,16 @@ class Stepper:
 
     def _pixel_loss(self) -> object:
         """What may know how its pixels weigh."""
+        loss: object = self._unwrapped.step_loss
+        return loss.loss if isinstance(loss, SupervisedLoss) else loss
+
+    @property
+    def _unwrapped(self) -> TrainingStep:
+        """The model and its loss, without what averages gradients over ranks."""
         wrapped = self.step_module
         module = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
-        loss: object = module.step_loss
-        return loss.loss if isinstance(loss, SupervisedLoss) else loss
+        assert isinstance(module, TrainingStep)
+        return module
 
     def _forward(self, batch: Batch) -> Tensor:
         images_nhwc = batch.images_nhwc.to(self.device, non_blocking=True)
@@ -231,10 +249,10 @@ class _LossLedger:
 
     def _diagnosis(self, step: int, finding: str) -> str:
         stepper = self._stepper
-        total = stepper.settings.epochs * stepper.steps_per_epoch
+        timetable = stepper.timetable
         return (
-            f"{finding} at step {step + 1} of {total} "
-            f"(epoch {step // stepper.steps_per_epoch + 1}), learning rate "
+            f"{finding} at step {step + 1} of {timetable.total} "
+            f"(epoch {timetable.epoch_of(step) + 1}), learning rate "
             f"{stepper.learning_rate(step):.3g} of a peak of "
             f"{stepper.settings.learning_rate:.3g}, precision {stepper.precision.name}; "
             "it must be finite: try a lower learning rate"

@@ -8,7 +8,6 @@ from automl.scheduling import (
     next_to_promote,
     planned_arrivals,
     quota,
-    rung_epochs,
     undominated,
 )
 
@@ -19,20 +18,6 @@ def losses_of(num_losses):
 
 
 LOSSES = st.one_of(losses_of(1), losses_of(2), losses_of(3))
-
-
-@pytest.mark.parametrize(
-    ("min_epochs", "max_epochs", "eta", "rungs"),
-    [(1, 12, 3, (1, 3, 9)), (2, 12, 3, (2, 6)), (1, 9, 3, (1, 3)), (4, 4, 2, ()), (5, 2, 3, ())],
-)
-def test_rungs_grow_by_eta_and_end_before_the_last_epoch(min_epochs, max_epochs, eta, rungs):
-    assert rung_epochs(min_epochs, max_epochs, eta) == rungs
-
-
-@pytest.mark.parametrize(("min_epochs", "eta"), [(0, 3), (1, 1)])
-def test_rungs_that_would_never_grow_are_refused(min_epochs, eta):
-    with pytest.raises(ValueError, match="must hold"):
-        rung_epochs(min_epochs, 12, eta)
 
 
 def test_one_in_eta_goes_on_and_so_on_to_the_full_training():

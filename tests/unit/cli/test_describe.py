@@ -54,6 +54,7 @@ def report_of(*, front, default, smallest=None, repeats=NONE):
         candidate("trial2-fp32", 0.40, 30.0),
     )
     return StudyReport(
+        epochs=3,
         planned_epochs=40,
         device_hours=0.25,
         results=tuple(
@@ -164,6 +165,21 @@ def test_an_experiment_is_described_by_goals_bounds_and_budget(experiment):
     assert "qmc, seed 9" in text
     assert "rungs      7 to epoch 1, 3 to epoch 3, 1 to epoch 9, 1 to epoch 12" in text
     assert "22 epochs in all" in text
+
+
+def test_a_fidelity_is_told_rung_by_rung_and_counted_in_full_epochs(experiment):
+    fidelity = {"data_share": [0.25, 0.5, 1], "size": [0.5, 1, 1]}
+    of = experiment(
+        data={"size": [64, 128]},
+        search={"trials": 10, "min_epochs": 2, "fidelity": fidelity},
+        train={"epochs": 12},
+    )
+    text = "\n".join(describe_experiment(of))
+    assert (
+        "rungs      10 to epoch 2 (at 25 % of the data, 32 x 64), "
+        "4 to epoch 6 (at 50 % of the data, 64 x 128), "
+        "2 to epoch 12 (at 100 % of the data, 64 x 128): 21.2 full epochs in all"
+    ) in text
 
 
 def test_all_budgets_are_told(experiment):

@@ -109,6 +109,21 @@ def test_the_state_is_told_in_two_lines():
     )
 
 
+@pytest.mark.parametrize(
+    ("spent", "planned", "text"),
+    [
+        (20.0, 90.0, "20 of 90 epochs"),
+        (7.25, 30.0, "7.2 of 30 full epochs"),
+        (0.0, 1.5, "0 of 1.5 full epochs"),
+        (1_500_000, 2_000_000, "1500000 of 2000000 epochs"),
+    ],
+)
+def test_epochs_that_cost_less_are_counted_in_full_ones(spent, planned, text):
+    assert snapshot_text(snapshot(epochs=spent, planned_epochs=planned), OBJECTIVES).startswith(
+        f"2 running, 4 waiting, 2 paused, 3 completed, 1 infeasible, 0 failed; {text}\n"
+    )
+
+
 def test_what_is_not_known_yet_is_left_out():
     text = snapshot_text(snapshot(best=None, time_left_s=None, front_size=0), OBJECTIVES)
     assert text.splitlines()[1] == "front: 0, elapsed 2 min (0.05 device-h)"

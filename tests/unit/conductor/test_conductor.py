@@ -400,6 +400,14 @@ def test_a_success_is_never_what_ends_a_study(start, experiment, tell):
 # ---------------------------------------------------------------------- what is told
 
 
+def test_snapshots_count_full_epochs(start, experiment, tell):
+    fidelity = {"data_share": [0.25, 0.5, 1]}
+    conductor = start(experiment(search={"trials": 7, "fidelity": fidelity}))
+    assert conductor.snapshot().planned_epochs == 7 * 0.25 + 3 * 2 * 0.5 + 1 * 1
+    run(tell, conductor, [0.5] * 3)
+    assert conductor.snapshot().epochs == 0.25 + 2 * 0.5
+
+
 def test_snapshots_count_every_state(start, clock, experiment, tell, latency):
     conductor = start(experiment(search={"trials": 8, "eta": 3}))
     run(tell, conductor, [0.5] * 4, cost=latency(10.0))

@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from automl import fidelity
 from automl.compression.prune import prune
 from automl.data.augment import POLICIES, Augmentation
 from automl.data.batching import EpochPlan
+from automl.data.subset import Subsets
+from automl.fidelity import Fidelity, Stretch
 from automl.jobs import applied, network, trial
 from automl.jobs.applied import PROOFS, Live, Sample, verify_applied
 from automl.jobs.context import torch_threads
@@ -22,7 +26,8 @@ from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.records import ModelSpec, TrialStatus
 from automl.space.experiment import TrainSettings
 from automl.space.parameters import PARAMETERS, TrialParameters
-from automl.training import loop
+from automl.training import epochs, loop, steps
+from automl.training.epochs import batch_settings
 from automl.training.loop import prepared
 from automl.training.losses import CombinedLoss
 from automl.training.optimizers import build_optimizer
@@ -110,9 +115,8 @@ def batching(**changes):
     """Walk through the split with other settings."""
 
     def plant(patch):
-        honest = loop._training_batches
         patch.setattr(
-            loop, "_training_batches", lambda settings: replace(honest(settings), **changes)
+            epochs, "batch_settings", lambda settings: replace(batch_settings(settings), **changes)
         )
 
     return plant
@@ -331,6 +335,71 @@ def test_precision_is_what_operations_compute_in(context, config, recorder, monk
     )
 
 
+def all_rows(patch):
+    patch.setattr(Subsets, "rows", lambda self, _share, **_least: np.arange(len(self._split)))
+
+
+def forgetting_the_fidelity(patch):
+    def other(settings, fidelity, **changes):
+        del fidelity
+        return replace(settings, **changes)
+
+    patch.setattr(trial, "replace", other)
+
+
+def never_scaling(patch):
+    patch.setattr(steps, "scaled_batch", lambda batch, _share, _device: batch)
+
+
+@pytest.mark.parametrize(
+    ("plant", "faults"),
+    {
+        all_rows: ["data_share: declared 0.5, which is 4 of 8 images, live 8"],
+        never_scaling: ["size: declared 0.5, which is 16 x 16, live 32 x 32"],
+        forgetting_the_fidelity: [
+            "data_share: declared 0.5, which is 4 of 8 images, live 8",
+            "size: declared 0.5, which is 16 x 16, live 32 x 32",
+        ],
+    }.items(),
+)
+def test_a_declared_fidelity_is_what_the_epoch_trains_on(
+    plant, faults, context, config, recorder, monkeypatch
+):
+    monkeypatch.setattr(fidelity, "SIDE_UNIT", 16)
+    search = {"fidelity": {"data_share": [0.5, 1], "size": [0.5, 1]}}
+    plant(monkeypatch)
+    heard = recorder()
+    run_trial(config(), context(search=search), heard)
+    told = "; ".join(f"search.fidelity.{fault}" for fault in faults)
+    assert heard.messages[-1].reason == f"TrialError: without effect: {told}"
+
+
+def test_a_declared_fidelity_passes_at_every_stretch(context, config, recorder):
+    search = {"fidelity": {"data_share": [0.5, 1]}}
+    heard = recorder(stop_at=1)
+    run_trial(config(), context(search=search), heard)
+    assert heard.kinds == ["costs", "epoch"]
+    again = recorder()
+    run_trial(config(), context(search=search), again)
+    assert again.kinds == ["costs", "epoch", "epoch", "end"]
+    assert again.messages[-1].status is TrialStatus.COMPLETED
+
+
+def test_an_undeclared_fidelity_is_found(context, config, recorder, monkeypatch):
+    half = Fidelity(stretches=(Stretch(last_epoch=1, data_share=0.5), Stretch(last_epoch=2)))
+
+    def other(settings, **changes):
+        return replace(settings, **{**changes, "fidelity": half})
+
+    monkeypatch.setattr(trial, "replace", other)
+    heard = recorder()
+    run_trial(config(), context(), heard)
+    assert heard.messages[-1].reason == (
+        "TrialError: without effect: search.fidelity.data_share: "
+        "declared 1, which is 8 of 8 images, live 4"
+    )
+
+
 def test_a_trial_that_goes_on_is_proven_again(context, config, recorder, monkeypatch):
     class Killed(recorder):
         def report(self, config, message):
@@ -353,15 +422,15 @@ def test_a_trial_that_goes_on_is_proven_again(context, config, recorder, monkeyp
 
 
 def test_the_proof_changes_nothing(context, config, recorder, monkeypatch):
-    def epochs(of):
+    def scored(of):
         heard = recorder()
         run_trial(config(cutmix=0.5, augmentation="strong"), of, heard)
         return [message.metrics for message in heard.messages if message.kind == "epoch"]
 
-    proven = epochs(context())
+    proven = scored(context())
     monkeypatch.setattr(trial, "verify_applied", lambda _sample, _run: None)
     of = context()
-    assert epochs(replace(of, study_root=of.study_root / "unproven")) == proven
+    assert scored(replace(of, study_root=of.study_root / "unproven")) == proven
     assert len(proven) == 2
 
 

@@ -13,7 +13,7 @@ from automl.jobs.compress import (
 )
 from automl.jobs.network import build_network
 from automl.records import Candidate, from_json
-from automl.space.experiment import Student
+from automl.space.compression import Student
 from automl.space.parameters import parameters_from
 from automl.training.checkpoint import Checkpoint, save_checkpoint
 

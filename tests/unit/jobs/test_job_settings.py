@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from automl.fidelity import FULL
 from automl.jobs import settings
 from automl.jobs.context import torch_threads
 from automl.jobs.network import build_network
@@ -113,7 +114,7 @@ def test_a_distillation_may_have_epochs_and_a_rate_of_its_own(dataset):
     own = fit_settings(
         BASE, train, normalisation=normalisation, seed=0, epochs=2, learning_rate=0.5
     )
-    assert (own.epochs, own.learning_rate) == (2, 0.5)
+    assert (own.epochs, own.learning_rate, own.fidelity) == (2, 0.5, FULL)
     inherited = fit_settings(BASE, train, normalisation=normalisation, seed=0)
     assert (inherited.epochs, inherited.learning_rate) == (9, BASE.learning_rate)
 

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from automl.errors import SpaceError
+from automl.fidelity import FULL, Fidelity, Stretch
 from automl.measurement.proxies import PROXIES
 from automl.records import Objective
 from automl.space.experiment import Experiment
@@ -82,6 +83,8 @@ def test_an_experiment_is_frozen():
         {"search": {"seed": 1}},
         {"search": {"points": [{"decoder": "unet"}]}},
         {"search": {"screen": {}}},
+        {"search": {"fidelity": {"data_share": [0.2, 0.5, 0.5, 1]}}},
+        {"search": {"fidelity": {"size": [0.5, 0.5, 0.5, 1]}}},
         {"train": {"inherit": True}},
         {"space": {"decoder": "unet"}},
         {"train": {"epochs": 3}},
@@ -141,6 +144,39 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
             {"search": {"screen": {"proxy": "naswt"}}},
             ["search.screen.proxy: given", "allowed: one of naswot, synflow", "mean naswot?"],
         ),
+        (
+            {"search": {"fidelity": {"data_share": [0.5, 1]}}},
+            [
+                "search.fidelity.data_share: given [0.5, 1.0]; allowed: 4 values",
+                "4 values: one for each of 3 rungs (after epoch 1, 3, 9), the last to the end",
+            ],
+        ),
+        (
+            {"search": {"fidelity": {"size": [1]}}, "train": {"epochs": 3}},
+            ["search.fidelity.size: given", "2 values: one for each of 1 rung (after epoch 1)"],
+        ),
+        (
+            {"search": {"fidelity": {"size": [0.5, 1]}}, "train": {"epochs": 1}},
+            ["search.fidelity.size: given", "allowed: 1 value: there is no rung in 1 epochs"],
+        ),
+        (
+            {"search": {"fidelity": {"size": [0.5, 0.25, 1, 1]}}},
+            ["search.fidelity.size: given", "shares above 0 that do not fall, the last one 1"],
+        ),
+        (
+            {"search": {"fidelity": {"data_share": [0.5, 0.5, 0.5, 0.9]}}},
+            ["search.fidelity.data_share: given", "the last one 1"],
+        ),
+        ({"search": {"fidelity": {"size": []}}}, ["fidelity.size: given []", "the last one 1"]),
+        (
+            {"search": {"fidelity": {"size": [0, 0.5, 0.5, 1]}}},
+            ["search.fidelity.size[0]: given 0; allowed: > 0"],
+        ),
+        ({"search": {"fidelity": {"size": 0.5}}}, ["fidelity.size: given 0.5; allowed: a list"]),
+        (
+            {"search": {"fidelity": {"datashare": [1]}}},
+            ["search.fidelity.datashare: unknown key", "did you mean data_share?"],
+        ),
         ({"search": {"points": {}}}, ["search.points: given {}; allowed: a list of mappings"]),
         ({"search": {"points": [{}]}}, ["search.points[0]: given {}; allowed: a mapping"]),
         (
@@ -195,6 +231,35 @@ def test_faults_of_all_sections_come_together_points_included():
         "search.trials",
         "train.epochs",
     ]
+
+
+def test_a_fidelity_of_the_wrong_length_is_told_with_other_faults():
+    faults = faults_of(search={"trials": 0, "eta": 2, "fidelity": {"size": [1]}})
+    assert [fault.partition(":")[0] for fault in faults] == [
+        "search.trials",
+        "search.fidelity.size",
+    ]
+    assert "one for each of 4 rungs (after epoch 1, 2, 4, 8)" in faults[1]
+    # How many rungs there are is not known here.
+    faults = faults_of(search={"fidelity": {"size": [1]}}, train={"epochs": 0})
+    assert [fault.partition(":")[0] for fault in faults] == ["train.epochs"]
+
+
+def test_the_stretches_of_a_trial_end_at_its_rungs():
+    of = experiment(
+        search={"seed": 9, "min_epochs": 2, "fidelity": {"data_share": [0.25, 0.5, 1]}},
+        train={"epochs": 12},
+    )
+    assert of.fidelity == Fidelity(
+        stretches=(
+            Stretch(last_epoch=2, data_share=0.25),
+            Stretch(last_epoch=6, data_share=0.5),
+            Stretch(last_epoch=12),
+        ),
+        seed=9,
+    )
+    assert Experiment.from_json(of.to_json()) == of
+    assert experiment(search={"seed": 9}).fidelity == FULL
 
 
 def test_faults_inside_the_space_keep_their_own_paths():

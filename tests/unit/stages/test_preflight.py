@@ -35,6 +35,20 @@ def test_an_encoder_is_judged_at_the_size_of_the_images():
     assert "no feature maps of 192x224 images" in fault
 
 
+def test_an_encoder_is_judged_at_the_smaller_sizes_of_rungs():
+    half = {"fidelity": {"size": [0.5, 1]}}
+    sections = {"data": {"size": [192, 256]}, "train": {"epochs": 3}}
+    assert told({"encoder": "resnet18"}, search=half, **sections) == []
+    # At 96 x 128 its maps are of other sizes than they should be.
+    (fault,) = told({"encoder": "mobilevitv2_050"}, search=half, **sections)
+    assert "no feature maps of 96x128 images" in fault
+    (fault,) = told({"encoder": "swin_tiny_patch4_window7_224"}, search=half, **sections)
+    assert fault.startswith("space.encoder: encoder 'swin_tiny_patch4_window7_224' takes only")
+    assert "192x256 (height x width): search.fidelity.size must be 1 all along" in fault
+    share = {"fidelity": {"data_share": [0.5, 1]}}
+    assert told({"encoder": "swin_tiny_patch4_window7_224"}, search=share, **sections) == []
+
+
 def test_a_missing_weights_file_is_told_once():
     space = {
         "decoder": {"choice": ["fpn", "unet"]},

@@ -13,9 +13,11 @@ import torch
 import torch.distributed as dist
 from conftest import Recorder, TinyNet
 
+from automl import fidelity
 from automl.compression.distill import DistillationLoss, DistillationSettings
 from automl.data.dataset import open_dataset
 from automl.errors import TrialError
+from automl.fidelity import Fidelity, Stretch
 from automl.records import Verdict
 from automl.training.evaluation import evaluate
 from automl.training.loop import fit
@@ -89,6 +91,18 @@ class Rank:
     def with_norm(self):
         return self.fit(net=TinyNet(norm=True))
 
+    def stretched(self):
+        """Half the data and half the size at first; half of 16 pixels is 8 here."""
+        unit, fidelity.SIDE_UNIT = fidelity.SIDE_UNIT, 4
+        first = Stretch(last_epoch=1, data_share=0.5, size_share=0.5)
+        stretches = (first, Stretch(last_epoch=3))
+        try:
+            return self.fit(
+                net=TinyNet(norm=True), batch_size=2, fidelity=Fidelity(stretches=stretches)
+            )
+        finally:
+            fidelity.SIDE_UNIT = unit
+
     def stopped_by_first_rank(self):
         return self.fit(reporter=Recorder(stop_at=2 if self.rank == 0 else 1))
 
@@ -132,6 +146,7 @@ SCENARIOS = (
     Rank.distilled,
     Rank.evaluated,
     Rank.with_norm,
+    Rank.stretched,
     Rank.stopped_by_first_rank,
     Rank.continued,
     Rank.report_fails_on_first_rank,

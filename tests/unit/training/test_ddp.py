@@ -73,6 +73,13 @@ def test_ranks_end_with_the_same_statistics_of_norms(found):
     assert any("running_mean" in name for name in first["weights"])
 
 
+def test_ranks_agree_over_a_share_of_the_data_at_a_smaller_size(found):
+    first, second = (found[rank]["stretched"] for rank in ((0, 2), (1, 2)))
+    assert first == second
+    assert first["losses"] != found[0, 2]["with_norm"]["losses"]
+    assert first["epochs"] == 3
+
+
 def test_verdict_of_the_first_rank_counts(found):
     for rank in ((0, 2), (1, 2)):
         result = found[rank]["stopped_by_first_rank"]

@@ -11,6 +11,7 @@ from automl.errors import TrialError
 from automl.training import steps
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
+from automl.training.schedules import Timetable
 from automl.training.steps import Stepper, TrainingStep
 
 CPU = torch.device("cpu")
@@ -29,7 +30,7 @@ def stepper(settings_for, tiny_net):
             precision=precision,
             settings=settings,
             device=CPU,
-            steps_per_epoch=steps_per_epoch,
+            timetable=Timetable((steps_per_epoch,) * settings.epochs),
         )
 
     return build
