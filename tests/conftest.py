@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,31 @@ def cli(environment: Mapping[str, str], tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def start_cli(
+    environment: Mapping[str, str], tmp_path: Path
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line in the background; it is killed after the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object, blocked: Sequence[str] = ()) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*command(blocked), *map(str, words)],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def command(blocked: Sequence[str] = ()) -> list[str]:

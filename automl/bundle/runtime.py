@@ -65,20 +65,29 @@ def open_core(path: Path, *, threads: int) -> CoreSession:
     return CoreSession(runtime, runtime.get_inputs()[0].name)
 
 
+def open_bytes(content: bytes, *, threads: int) -> onnxruntime.InferenceSession:
+    """Open the content of an ONNX file of any signature in the same way."""
+    return _open_model(content, "this model", threads)
+
+
 def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    if threads < 1:
-        raise BundleError(f"threads must be at least 1, got {threads}")
     if not path.is_file():
         raise BundleError(f"{path}: no such file")
+    return _open_model(str(path), str(path), threads)
+
+
+def _open_model(model: str | bytes, name: str, threads: int) -> onnxruntime.InferenceSession:
+    if threads < 1:
+        raise BundleError(f"threads must be at least 1, got {threads}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-        raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from error
+        raise BundleError(f"{name}: ONNX Runtime cannot open it: {error}") from error
 
 
 def _check_signature(path: Path, runtime: onnxruntime.InferenceSession) -> None:

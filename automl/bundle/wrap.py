@@ -45,6 +45,9 @@ MAX_CLASSES = 255
 
 _PREFIX = "automl/"
 
+#: The node that ends the preprocessing: its output is the network's input.
+NORMALISE = _PREFIX + "normalise"
+
 
 @dataclass
 class _Graph:
@@ -155,7 +158,7 @@ def _add_preprocessing(
             "BatchNormalization",
             [pixels, *statistics],
             [output],
-            name=_PREFIX + "normalise",
+            name=NORMALISE,
             epsilon=0.0,
         )
     )

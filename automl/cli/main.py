@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from automl import __version__
+from automl.cli.agent import agent_app
+from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
 from automl.cli.data import data_app
 from automl.cli.predict import predict
@@ -55,7 +57,9 @@ def _options(
 app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(reproduce)
+app.command(no_args_is_help=True)(benchmark)
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")
 app.add_typer(space_app, name="space")
 

@@ -36,6 +36,9 @@ def test_help_imports_neither_torch_nor_ray():
         ["space", "check"],
         ["bundle"],
         ["bundle", "verify"],
+        ["benchmark"],
+        ["agent"],
+        ["agent", "serve"],
     ],
 )
 def test_a_command_without_arguments_shows_its_help(cli, words):
@@ -53,6 +56,8 @@ def test_a_command_without_arguments_shows_its_help(cli, words):
         (["search", "--space", "quickstart.yaml", "--local", "--address", "auto"], "--address"),
         (["bundle", "verify", "/nowhere"], "/nowhere"),
         (["predict", "/nowhere", "a.jpg", "--out", "m.png"], "/nowhere"),
+        (["benchmark", "/nowhere"], "/nowhere: no bundle: no such folder"),
+        (["agent", "serve", "--token-file", "/nowhere"], "/nowhere: no such token file"),
         (["reproduce", "/nowhere", "0"], "/nowhere: holds no study"),
         (["data", "check", "/nowhere"], "/nowhere"),
         (["data", "import", "/nowhere", "there"], "/nowhere"),

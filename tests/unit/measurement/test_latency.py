@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from automl.measurement.latency import thread_clock, time_interleaved
+from automl.measurement.latency import process_clock, thread_clock, time_interleaved
 
 
 class FakeMachine:
@@ -47,6 +47,7 @@ def test_statistics_are_quantiles_of_the_timed_calls():
     stats = FakeMachine({"a": wall}, {"a": cpu}).time(rounds=5)["a"]
     assert stats.p50_ms == pytest.approx(30.0)
     assert stats.p95_ms == pytest.approx(48.0)
+    assert stats.p99_ms == pytest.approx(49.6)
     assert stats.spread_ms == pytest.approx(20.0)
     assert stats.cpu_p50_ms == pytest.approx(3.0)
     assert stats.cpu_spread_ms == pytest.approx(2.0)
@@ -79,19 +80,28 @@ def test_impossible_settings_are_refused(names, rounds, warmup):
         FakeMachine({name: [1.0] for name in names}).time(rounds=rounds, warmup=warmup)
 
 
+def work_in_another_thread():
+    worker = threading.Thread(target=math.fsum, args=[range(1_000_000)])
+    worker.start()
+    worker.join()
+
+
+def spent(call, clock):
+    start = clock()
+    call()
+    return [end - begin for end, begin in zip(clock(), start, strict=True)]
+
+
 def test_processor_time_is_of_the_calling_thread_alone():
-    def elsewhere():
-        worker = threading.Thread(target=math.fsum, args=[range(1_000_000)])
-        worker.start()
-        worker.join()
-
-    def spent(call):
-        start = thread_clock()
-        call()
-        return [end - begin for end, begin in zip(thread_clock(), start, strict=True)]
-
-    wall_s, cpu_s = spent(elsewhere)
+    wall_s, cpu_s = spent(work_in_another_thread, thread_clock)
     assert cpu_s < wall_s / 2
+
+
+def test_processor_time_of_the_process_holds_that_of_its_other_threads():
+    def both():
+        return spent(lambda: spent(work_in_another_thread, thread_clock), process_clock)
+
+    assert both()[1] > 10 * spent(work_in_another_thread, thread_clock)[1]
 
 
 def test_real_clock_tells_ten_times_the_work_apart():

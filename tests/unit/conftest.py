@@ -1,4 +1,4 @@
-"""One small network, exported, wrapped and bundled once for all tests of this folder."""
+"""One small network, exported, wrapped and bundled once for all tests that need a bundle."""
 
 import shutil
 from datetime import UTC, datetime
