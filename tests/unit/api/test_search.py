@@ -19,7 +19,6 @@ OBJECTIVES = {"quality": "maximize", "cost": "minimize"}
 search = partial(automl.search, sampler="tpe")
 
 
-
 def costs(params):
     return {"cost": 1 + 10 * params["speed"]}
 
@@ -194,14 +193,10 @@ def test_a_kill_loses_no_epoch_and_changes_nothing(tmp_path, death):
 
 def test_a_folder_belongs_to_one_search(tmp_path):
     search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=2, folder=tmp_path)
-    more = search(
-        SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=4, folder=tmp_path
-    )
+    more = search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=4, folder=tmp_path)
     assert len(more.trials) == 4
     with pytest.raises(UsageError, match="holds a different study"):
-        search(
-            SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=2, seed=1, folder=tmp_path
-        )
+        search(SPACE, learn, objectives=OBJECTIVES, costs=costs, trials=2, seed=1, folder=tmp_path)
 
 
 def test_it_tells_of_each_change():
