@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -27,6 +29,9 @@ MESSAGE_KEY = "trial_message"
 #: In place of a message: a fault of the study, met in a trial's process.
 FAULT_KEY = "study_fault"
 
+#: A line that begins as Python prints an exception.
+_AN_ERROR = re.compile(r"[\w.]*(Error|Exception)\b.*: ")
+
 
 class Door:
     """The conductor as Tune meets it: a fault of the study ends the search instead of Tune."""
@@ -34,6 +39,8 @@ class Door:
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
         self.fault: AutomlError | None = None
+        #: What Tune's trials were lost to, by Tune's ids.
+        self.losses: dict[str, str] = {}
 
     def next_trial(self) -> TrialConfig | None:
         """The next sample, or None at the end of the search."""
@@ -99,7 +106,8 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
                     kind="end",
                     seconds=0.0,
                     status=TrialStatus.FAILED,
-                    reason="its process died, again after each restart",
+                    reason="its process died, again after each restart"
+                    + self._door.losses.get(trial_id, ""),
                 ),
             )
 
@@ -144,6 +152,17 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
         stop = told and not self._trials_end_by_themselves
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Keep what a trial was lost to, where Tune has it from Python."""
+        # Tune's own `get_error` looks where the file is only after a synchronisation.
+        written = Path(trial.error_file) if trial.error_file else None
+        if written is None or not written.exists():
+            return
+        lines = written.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line for line in lines if _AN_ERROR.match(line)]
+        if told:
+            self._door.losses[trial.trial_id] = f": {told[-1]}"
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The oldest trial that waits for its resources.

@@ -1,5 +1,8 @@
 """`automl.search` with trials in several Ray processes."""
 
+import sys
+from types import ModuleType
+
 import pytest
 
 import automl
@@ -45,3 +48,16 @@ def test_trials_run_side_by_side(monkeypatch):
     # Trial 0, and one in three of those that were compared, trained to the end.
     compared = sum(trial.epochs > 0 for trial in result.trials[1:])
     assert sum(trial.epochs == 3 for trial in result.trials[1:]) == compared // 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_a_function_that_no_other_process_can_import_is_told(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    nowhere = ModuleType("nowhere")
+    exec("def learn(trial): return {'gain': 1.0}", nowhere.__dict__)
+    monkeypatch.setitem(sys.modules, "nowhere", nowhere)
+    result = automl.search(
+        SPACE, nowhere.learn, objectives={"gain": "maximize"}, trials=1, concurrent=2
+    )
+    assert result.trials[0].status is TrialStatus.FAILED
+    assert "ModuleNotFoundError: No module named 'nowhere'" in result.trials[0].reason
