@@ -30,7 +30,7 @@ import optuna
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
@@ -219,6 +219,11 @@ def tpe(problem: Problem, seed: int) -> Points:
     return _study(problem, TPESampler(seed=seed, multivariate=True, group=True))
 
 
+def gp(problem: Problem, seed: int) -> Points:
+    """Optuna's Gaussian process on both objectives, each trial trained to the end."""
+    return _study(problem, GPSampler(seed=seed))
+
+
 def random_asha(problem: Problem, seed: int) -> Points:
     """(b) Random configurations, stopped by Ray's ASHA on quality."""
     study = optuna.create_study(sampler=RandomSampler(seed=seed), directions=["maximize"])
@@ -304,6 +309,7 @@ ENGINES: Mapping[str, Callable[[Problem, int], Points]] = {
     "TPE + ASHA": tpe_asha,
     "NSGA-II": nsga2,
     "TPE": tpe,
+    "GP": gp,
 }
 
 # ---------------------------------------------------------------------- comparison
