@@ -37,6 +37,8 @@ _ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
 )
+#: Where Ray reads the port that a cluster started here is to have.
+_PORT = "RAY_GCS_SERVER_PORT"
 #: Enough for messages: images are memory-mapped files, not Ray objects.
 _OBJECT_STORE_BYTES = 200 * 2**20
 #: A label for Ray's scheduler: our trials ask for cores, and for memory one byte at most.
@@ -77,13 +79,27 @@ def connect(address: str | None, *, worker_groups: bool = False) -> None:
         how |= {"address": address, "runtime_env": {"env_vars": dict(_ENVIRONMENT)}}
     else:
         how |= {**_cluster_here(), "include_dashboard": worker_groups}
+    if address is None and worker_groups:
+        port = _free_port()
+        os.environ[_PORT] = str(port)
+        # Else what frees a dead group's resources cannot tell this cluster from another one here.
+        how["runtime_env"] = {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
     try:
         ray.init(**how)
     except Exception as fault:  # Ray raises bare ones where a process of its own does not start.
         where = "cannot be started here" if address is None else f"cannot be joined at {address}"
         raise UsageError(f"Ray {where}: {fault}; --local runs without Ray") from fault
+    finally:
+        os.environ.pop(_PORT, None)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -15,10 +15,24 @@ from automl.store.journal import read_journal
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def neighbour(environment):
+    """Another Ray cluster on the machine, that is none of a search's business."""
+    program = (
+        "import ray, sys; ray.init(address='local', num_cpus=1, include_dashboard=False);"
+        "print('here', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes) as process:
+        assert process.stdout.readline().strip() == b"here"
+        yield
+        process.stdin.close()
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_trial_whose_process_is_killed_is_started_again(
-    environment, tiny_space, tmp_path, workers
+    environment, tiny_space, tmp_path, neighbour, workers
 ):
     out = tmp_path / "study"
     program = "from automl.cli.main import main; main()"
