@@ -341,7 +341,7 @@ def compare(problem: Problem, traces: Mapping[str, NDArray[np.float64]]) -> None
     shares = (0.125, 0.25, 0.5, 1.0)
     trainings = problem.budget // problem.epochs
     print(f"\n{problem.name}: {problem.budget} epochs, {trainings} trainings of {problem.epochs}")
-    print(f"  {'engine':<15}" + "".join(f"{f'{s:.1%} of the budget':>25}" for s in shares))
+    print(f"  {'engine':<15}" + "".join(f"{f'{s:.1%} of the budget':>27}" for s in shares))
     for engine, volumes_se in traces.items():
         cells = []
         for share in shares:
@@ -349,7 +349,7 @@ def compare(problem: Problem, traces: Mapping[str, NDArray[np.float64]]) -> None
                 volumes_se[:, round(share * problem.budget) - 1], [25, 50, 75]
             )
             cells.append(f"{half:.4f} ({quarter:.4f} to {three:.4f})")
-        print(f"  {engine:<15}" + "".join(f"{cell:>25}" for cell in cells))
+        print(f"  {engine:<15}" + "".join(f"{cell:>27}" for cell in cells))
     finals = {engine: float(np.median(v[:, -1])) for engine, v in traces.items()}
     best = max((engine for engine in traces if engine != "automl"), key=lambda e: finals[e])
     print("  epochs of automl for the final median of each, as a share of the budget:")
@@ -359,7 +359,7 @@ def compare(problem: Problem, traces: Mapping[str, NDArray[np.float64]]) -> None
             quarter, half, three = (_at(needed, q) for q in (0.25, 0.5, 0.75))
             mark = "  <- best of the others" if engine == best else ""
             cells = f"{_text(half)} ({_text(quarter)} to {_text(three)})"
-            print(f"  {engine:<15}{cells:>25}{mark}")
+            print(f"  {engine:<15}{cells:>27}{mark}")
 
 
 def _first(volumes_e: NDArray[np.float64], wanted: float) -> float:

@@ -1,4 +1,4 @@
-"""`automl.search`: the search engine on any function, without images, networks or torch."""
+"""`automl.search`: the search engine on any function, without images and networks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from automl.conductor.snapshot import Observer, Snapshot
 from automl.errors import StudyError
 from automl.records import Direction, Scalar, TrialConfig, TrialMessage, Verdict
 from automl.sampling.mirror import OptunaMirror
+from automl.space.faults import FaultsError, wrong_value
 from automl.space.search_plan import SearchPlan, plan_from, plan_key, plan_to_json
 from automl.store.journal import Journal, read_journal
 from automl.store.layout import StudyFolder
@@ -100,6 +101,10 @@ def search(  # noqa: PLR0913 - all but two are keywords with defaults
             "concurrent": concurrent,
         },
     )
+    if constraints and costs is None:
+        raise FaultsError([wrong_value(("costs",), None, "a function that gives the constraints")])
+    if not isinstance(plan.search.concurrent, int):
+        raise FaultsError([wrong_value(("concurrent",), concurrent, "a whole number >= 1")])
     watcher = _Watcher(on_change)
     if folder is None and concurrent == 1:
         return _search(plan, evaluate, costs, None, _Memory(), watcher)

@@ -84,6 +84,9 @@ class FunctionTrial:
             run.end(TrialStatus.INFEASIBLE, ", ".join(texts))
             return
         wanted = [o.metric for o in self.plan.objectives if o.metric not in costs]
+        if done == self.plan.epochs:
+            run.end(TrialStatus.COMPLETED, None)
+            return
         with closing(_epochs(self.evaluate(self._trial(run.config, done)))) as epochs:
             for metrics in epochs:
                 done += 1

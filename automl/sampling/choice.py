@@ -18,7 +18,7 @@ STARTUP: Mapping[str, float] = {
 }
 
 #: Up to here `auto` is a Gaussian process, which learns most from few trials
-#: (`benchmarks/search_efficiency.py`). A proposal takes 0.2 to 1 s on one core.
+#: (`benchmarks/search_efficiency.py`). A proposal takes 0.3 to 1 s on one core.
 MOST_TRIALS_FOR_GP = 200
 
 #: Up to here `auto` is TPE, which learns from few trials, too. Each of its proposals looks at all

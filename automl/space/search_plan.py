@@ -87,6 +87,8 @@ def plan_from(
         settings = SearchSettings.model_validate_json(json.dumps(search))
     except ValidationError as error:
         faults += faults_of(error, SearchSettings)
+    except TypeError as error:  # such as a number of numpy's among the points
+        faults.append(Fault(path=("points",), problem=f"allowed: plain values; {error}"))
     if parsed is not None and settings is not None:
         faults += points_faults(parsed, settings.points)
     if faults or not (

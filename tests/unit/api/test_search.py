@@ -3,6 +3,7 @@ import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 
 import automl
@@ -216,3 +217,12 @@ def test_it_needs_neither_torch_nor_ray():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'serach'"):
         _ = automl.serach
+
+
+def test_constraints_need_costs_and_settings_are_plain():
+    with pytest.raises(SpaceError, match="costs: given null; allowed: a function that gives"):
+        search(SPACE, learn, objectives=OBJECTIVES, constraints={"cost": 6})
+    with pytest.raises(SpaceError, match='concurrent: given "auto"; allowed: a whole number'):
+        search(SPACE, learn, objectives=OBJECTIVES, concurrent="auto")
+    with pytest.raises(SpaceError, match="points: allowed: plain values; .*int64"):
+        search(SPACE, learn, objectives=OBJECTIVES, points=[{"depth": np.int64(2)}])
