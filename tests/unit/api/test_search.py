@@ -224,5 +224,5 @@ def test_constraints_need_costs_and_settings_are_plain():
         search(SPACE, learn, objectives=OBJECTIVES, constraints={"cost": 6})
     with pytest.raises(SpaceError, match='concurrent: given "auto"; allowed: a whole number'):
         search(SPACE, learn, objectives=OBJECTIVES, concurrent="auto")
-    with pytest.raises(SpaceError, match="points: allowed: plain values; .*int64"):
+    with pytest.raises(SpaceError, match=r"points: allowed: plain values; .*int64"):
         search(SPACE, learn, objectives=OBJECTIVES, points=[{"depth": np.int64(2)}])
