@@ -249,3 +249,16 @@ def violations(
         for measurement in measurements
         if measurement.metric in constraints
     }
+
+
+def broken_bounds(
+    constraints: Mapping[str, float], measurements: tuple[Measurement, ...]
+) -> str | None:
+    """The constraints that are broken, in words; None where all hold."""
+    missed = violations(constraints, measurements)
+    texts = [
+        f"{name} {constraints[name] + by:.4g} > {constraints[name]:g}"
+        for name, by in missed.items()
+        if by > 0
+    ]
+    return ", ".join(texts) if texts else None

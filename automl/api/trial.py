@@ -18,6 +18,7 @@ from automl.records import (
     TrialMessage,
     TrialStatus,
     Verdict,
+    broken_bounds,
 )
 from automl.reporting import Reporter
 from automl.space.search_plan import SearchPlan
@@ -77,12 +78,10 @@ class FunctionTrial:
         if self.costs is not None:
             costs = _numbers(self.costs(dict(run.config.params)), "costs")
             _need(costs, self.plan.constraints, "costs gave no value of the constraint")
-            run.tell_costs(costs)
-        broken = {k: v for k, v in self.plan.constraints.items() if costs[k] > v}
-        if broken:
-            texts = [f"{name} {costs[name]:.4g} > {bound:g}" for name, bound in broken.items()]
-            run.end(TrialStatus.INFEASIBLE, ", ".join(texts))
-            return
+            broken = broken_bounds(self.plan.constraints, run.tell_costs(costs))
+            if broken is not None:
+                run.end(TrialStatus.INFEASIBLE, broken)
+                return
         wanted = [o.metric for o in self.plan.objectives if o.metric not in costs]
         if done == self.plan.epochs:
             run.end(TrialStatus.COMPLETED, None)
@@ -122,9 +121,10 @@ class _Run:
     reporter: Reporter
     started: float
 
-    def tell_costs(self, costs: Metrics) -> None:
+    def tell_costs(self, costs: Metrics) -> tuple[Measurement, ...]:
         measured = tuple(Measurement(metric=name, value=value) for name, value in costs.items())
         self._tell(kind="costs", measurements=measured)
+        return measured
 
     def tell_epoch(self, epoch: int, metrics: Metrics) -> Verdict:
         return self._tell(kind="epoch", epoch=epoch, metrics=metrics)

@@ -24,7 +24,7 @@ from automl.jobs.memory import (
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.models.build import normalisation_for
-from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, violations
+from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
 from automl.store.atomic import write_text
@@ -109,11 +109,9 @@ def run_trial(
 def _gate_then_train(run: TrialRun, train: TrainTrial) -> None:
     measurements = measure_costs(run.config, run.context)
     run.tell(TrialMessage(kind="costs", seconds=run.seconds(), measurements=measurements))
-    constraints = run.context.experiment.constraints
-    broken = {k: v for k, v in violations(constraints, measurements).items() if v > 0}
-    if broken:
-        texts = [f"{k} {constraints[k] + v:.4g} > {constraints[k]:g}" for k, v in broken.items()]
-        run.end(TrialStatus.INFEASIBLE, ", ".join(texts))
+    broken = broken_bounds(run.context.experiment.constraints, measurements)
+    if broken is not None:
+        run.end(TrialStatus.INFEASIBLE, broken)
     elif not within_memory(run.folder, lambda: train(run)):
         run.end(TrialStatus.COMPLETED, run.note())
 
