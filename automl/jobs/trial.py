@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from automl.errors import StudyError
-from automl.jobs.applied import Sample, verify_applied
+from automl.jobs.applied import verify_applied
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
 from automl.jobs.inheritance import start_from_donor
+from automl.jobs.live import Sample
 from automl.jobs.memory import (
     TooLargeError,
     micro_batches,

@@ -14,7 +14,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from automl.records import Direction, Objective, Scalar
 from automl.space.faults import Fault, FaultsError, unknown_key, wrong_value
 from automl.space.forms import parse_space, space_form
-from automl.space.parameters import is_number
+from automl.space.limits import is_number
 from automl.space.pydantic_faults import raise_faults
 from automl.space.schema import mapping_schema, points_schema, space_schema
 from automl.space.search_space import SearchSpace

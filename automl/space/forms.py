@@ -15,7 +15,8 @@ from automl.errors import SpaceError
 from automl.records import Scalar
 from automl.space.domains import Choice, Condition, Domain, FloatRange, IntRange
 from automl.space.faults import Fault, FaultsError, unknown_key, wrong_value
-from automl.space.parameters import PARAMETERS, Limits, is_number
+from automl.space.limits import Limits, is_number
+from automl.space.parameter_table import PARAMETERS
 from automl.space.search_space import SearchSpace, space_faults
 
 #: The keys that may stand beside each kind of domain.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from automl.space.parameters import DEFAULTS, PARAMETERS, Limits
+from automl.space.limits import Limits
+from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import DEFAULTS
 
 Schema = dict[str, Any]
 

@@ -13,9 +13,11 @@ from automl.data.augment import POLICIES, Augmentation
 from automl.data.batching import EpochPlan
 from automl.data.subset import Subsets
 from automl.fidelity import Fidelity, Stretch
-from automl.jobs import applied, network, trial
-from automl.jobs.applied import PROOFS, Live, Sample, verify_applied
+from automl.jobs import network, trial
+from automl.jobs.applied import PROOFS, verify_applied
+from automl.jobs.applied_steps import OPTIMIZERS
 from automl.jobs.context import torch_threads
+from automl.jobs.live import Live, Sample
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.jobs.trial import run_trial
@@ -25,7 +27,8 @@ from automl.models.decoders import DECODERS
 from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.records import ModelSpec, TrialStatus
 from automl.space.experiment import TrainSettings
-from automl.space.parameters import PARAMETERS, TrialParameters
+from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import TrialParameters
 from automl.training import epochs, loop, steps
 from automl.training.epochs import batch_settings
 from automl.training.loop import prepared
@@ -253,7 +256,7 @@ def sampled(dataset, tmp_path):
 def test_every_parameter_has_a_proof_and_every_proof_a_fault():
     assert set(PROOFS) == set(PARAMETERS)
     assert {fault.split(",")[0] for fault in FAULTS} == set(PARAMETERS)
-    assert set(applied._OPTIMIZERS) == set(PARAMETERS["optimizer"].options)
+    assert set(OPTIMIZERS) == set(PARAMETERS["optimizer"].options)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -14,7 +14,8 @@ from automl.jobs.network import build_network
 from automl.jobs.settings import combined_loss, fit_settings, supervised_loss
 from automl.models.build import normalisation_for
 from automl.space.experiment import TrainSettings
-from automl.space.parameters import PARAMETERS, TrialParameters
+from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import TrialParameters
 
 BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
 
