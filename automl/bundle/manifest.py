@@ -83,13 +83,6 @@ class FurtherSeeds(_Record):
     count: Count
 
 
-class Interval(_Record):
-    """Between which values 95 % of the resamples of the images lie (see `measurement.intervals`)."""
-
-    low: float
-    high: float
-
-
 class Digests(_Record):
     """The last links from dataset to file, each the SHA-256 of a content, in hex.
 
@@ -104,9 +97,8 @@ class Digests(_Record):
 class Manifest(_Record):
     """All that a user of a bundle needs to know; `metrics` maps split to name to value.
 
-    `intervals` has the same names, for those metrics whose interval is known. What the file comes
-    from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`, `params`, `seeds`) ->
-    `lineage.teacher` -> `lineage.recipe` -> `digests.core` -> `digests.model`.
+    Where the file comes from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`,
+    `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` -> `digests.model`.
     """
 
     schema_version: Literal[2] = 2
@@ -120,7 +112,6 @@ class Manifest(_Record):
     metrics_measured_on: Literal["images and masks resized to input.size"] = (
         "images and masks resized to input.size"
     )
-    intervals: Mapping[Split, Mapping[str, Interval]] = Field(default_factory=dict)
     further_seeds: Mapping[Split, FurtherSeeds] = Field(default_factory=dict)
     latency: Latency
     size_mb: Positive
@@ -138,10 +129,6 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for split, intervals in self.intervals.items():
-            unknown = sorted(set(intervals) - set(self.metrics.get(split, {})))
-            if unknown:
-                raise ValueError(f"intervals of {split} must be of its metrics, got {unknown[0]}")
         if not 1 <= len(self.classes) <= IGNORE:
             raise ValueError(f"classes must be 1 to {IGNORE}, got {len(self.classes)}")
         if len(set(self.classes)) != len(self.classes):

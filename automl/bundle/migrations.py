@@ -15,8 +15,8 @@ Plain = dict[str, Any]
 
 
 def _to_2(plain: Plain) -> Plain:
-    """Version 2 can tell intervals of metrics, and the digests of network and file."""
-    return _with_new(plain, intervals={}, digests=None)
+    """Version 2 tells the digests of network and file."""
+    return _with_new(plain, digests=None)
 
 
 #: The step from each earlier version to the next one.

@@ -103,11 +103,8 @@ def fault_in_the_manifest(files: Files, draw: random.Random) -> Files:
     free = key in {"name", "dataset_name", "dataset_fingerprint"}
     chosen = draw.choice([v for v in refused if not (free and isinstance(v, str))])
     optional = chosen is None and key == "digests"
-    empty = chosen in ([], {}) and key in {"intervals", "further_seeds", "metrics"}
-    assert not empty
-    return with_checksums(
-        {**files, layout.MANIFEST: json.dumps(plain | {key: -2 if optional else chosen}).encode()}
-    )
+    changed = plain | {key: -2 if optional else chosen}
+    return with_checksums({**files, layout.MANIFEST: json.dumps(changed).encode()})
 
 
 def manifest_that_is_none(files: Files, draw: random.Random) -> Files:
@@ -116,7 +113,11 @@ def manifest_that_is_none(files: Files, draw: random.Random) -> Files:
 
 
 def model_that_is_none(files: Files, draw: random.Random) -> Files:
-    return with_checksums({**files, layout.MODEL: draw.randbytes(draw.randrange(200))})
+    model = draw.randbytes(draw.randrange(200))
+    plain = json.loads(files[layout.MANIFEST])
+    plain["digests"]["model"] = sha256(model if draw.random() < 0.7 else b"another")
+    manifest = json.dumps(plain).encode()
+    return with_checksums({**files, layout.MODEL: model, layout.MANIFEST: manifest})
 
 
 def picture_that_claims_a_billion_pixels(files: Files, draw: random.Random) -> Files:

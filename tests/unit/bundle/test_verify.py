@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from automl.bundle.checksums import file_faults, write_checksums
-from automl.bundle.files import FolderFiles
+from automl.bundle.files import FolderFiles, sha256
 from automl.bundle.loading import Bundle
 from automl.bundle.verify import verify_bundle
 from automl.errors import BundleError
@@ -26,6 +26,14 @@ def flip(path, position, bit=0x01):
     content = bytearray(path.read_bytes())
     content[position] ^= bit
     path.write_bytes(content)
+
+
+def seal(folder):
+    """Make manifest and checksums anew, as who changes a bundle on purpose could."""
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["digests"]["model"] = sha256((folder / "model.onnx").read_bytes())
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    write_checksums(folder)
 
 
 def faults_of(folder):
@@ -170,13 +178,15 @@ def test_model_with_other_weights_under_right_checksums_fails_the_replay(bundle)
     values[4] += 1.0
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     onnx.save(model, bundle / "model.onnx")
-    write_checksums(bundle)
+    seal(bundle)
     assert set(faults_of(bundle)) == {f"golden/0{i}.mask.png" for i in range(3)}
 
 
 def test_model_that_cannot_be_opened_is_told_once(bundle):
     (bundle / "model.onnx").write_bytes(b"junk")
     write_checksums(bundle)
+    assert "not the model that bundle.json describes" in faults_of(bundle)["model.onnx"]
+    seal(bundle)
     faults = faults_of(bundle)
     assert list(faults) == ["model.onnx"]
     assert "cannot open it" in faults["model.onnx"]
