@@ -102,12 +102,13 @@ def write_batched(bundle: Path, out: Path, *, batch: Batch) -> tuple[int, int]:
     sound = load_sound(bundle)
     wrapped, size = sound.model(), sound.manifest.input.size
     for count in _CHECKED_COUNTS if batch == ANY else (batch,):
-        check_batched(wrapped, _different_images((count, *size, 3)), form=batch)
+        check_batched(wrapped, different_images((count, *size, 3)), form=batch)
     atomic.write_bytes(out, batched(wrapped, size=size, batch=batch))
     return size
 
 
-def _different_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def different_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Images to check with, always the same for a shape, no two alike."""
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 

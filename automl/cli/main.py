@@ -17,6 +17,7 @@ from automl.cli.data import data_app
 from automl.cli.predict import predict
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
+from automl.cli.serve import serve
 from automl.cli.space import space_app
 from automl.errors import AutomlError, UsageError
 
@@ -56,6 +57,7 @@ def _options(
 
 app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
+app.command(no_args_is_help=True)(serve)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.add_typer(bundle_app, name="bundle")

@@ -17,6 +17,9 @@ from automl.errors import DataError
 UInt8 = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.integer]
 
+#: The formats that are tried on content from strangers, by Pillow's names.
+PLAIN_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
 #: Modes with more than 8 bits a pixel; Pillow gives 16-bit grey as one of these.
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -38,7 +41,8 @@ def read_image(path: Path) -> UInt8:
 def decode_image(content: bytes, name: str, *, max_pixels: int) -> UInt8:
     """Read the content of an image file as `read_image` does; `name` is what errors call it.
 
-    An image of more pixels is refused by its header, before anything is decoded.
+    For content that nobody vouches for: an image of more pixels is refused by its header, before
+    anything is decoded (TooManyPixels), and only plain formats are tried, none that runs a program.
     """
     return _image(_open(io.BytesIO(content), name, max_pixels=max_pixels), name)
 
@@ -105,7 +109,7 @@ def _open(
     source: Path | io.BytesIO, name: str, *, max_pixels: int | None = None
 ) -> Image.Image:
     try:
-        with Image.open(source) as picture:
+        with Image.open(source, formats=None if max_pixels is None else PLAIN_FORMATS) as picture:
             _check_pixels(picture, name, max_pixels)
             picture.load()
             return ImageOps.exif_transpose(picture)
@@ -113,6 +117,8 @@ def _open(
         raise DataError(f"{name}: no such file") from None
     except DataError:
         raise
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(f"{name}: cannot be read as an image: {error}") from error
     except Exception as error:
         # A damaged file makes decoders raise nearly anything (struct.error, zlib.error, ...).
         raise DataError(f"{name}: cannot be read as an image: {_reason(error)}") from error

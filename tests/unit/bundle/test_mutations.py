@@ -10,6 +10,7 @@ import json
 import os
 import random
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -120,10 +121,11 @@ def model_that_is_none(files: Files, draw: random.Random) -> Files:
     return with_checksums({**files, layout.MODEL: model, layout.MANIFEST: manifest})
 
 
-def picture_that_claims_a_billion_pixels(files: Files, draw: random.Random) -> Files:
+def picture_that_claims_too_many_pixels(files: Files, draw: random.Random) -> Files:
     name = draw.choice([layout.golden_input(0), layout.golden_mask(0)])
     content = bytearray(files[name])
-    content[16:24] = (40_000).to_bytes(4) + (25_000).to_bytes(4)
+    content[16:24] = (10_000).to_bytes(4) + (8_000).to_bytes(4)
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
     return with_checksums({**files, name: bytes(content)})
 
 
@@ -141,7 +143,7 @@ CONTENT: list[Callable[[Files, random.Random], Files]] = [
     fault_in_the_manifest,
     manifest_that_is_none,
     model_that_is_none,
-    picture_that_claims_a_billion_pixels,
+    picture_that_claims_too_many_pixels,
 ]
 
 
