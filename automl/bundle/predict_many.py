@@ -58,8 +58,8 @@ class Summary:
 
     def lines(self, masks: Path) -> list[str]:
         """The summary for people."""
-        failed = f", {len(self.failures)} inputs failed" if self.failures else ""
-        lines = [f"{masks}: {self.num_masks} masks{failed}"]
+        failed = f", {_counted(len(self.failures), 'input')} failed" if self.failures else ""
+        lines = [f"{masks}: {_counted(self.num_masks, 'mask')}{failed}"]
         if not self.num_masks:
             return lines
         shares = class_shares(self.classes, self.pixels)
@@ -131,3 +131,7 @@ def _write(
     if destination.overlays is not None:
         overlay = overlay_picture(image_hwc, mask_hw, colours)
         write_picture(destination.overlays / name, overlay)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -75,7 +75,7 @@ def test_a_broken_image_is_told_the_others_go_on_and_the_exit_code_is_1(bundle, 
 def test_nothing_but_broken_images_is_told_without_a_rate(bundle, photos, tmp_path):
     done = invoke(bundle, photos / "b.jpg", "--out", tmp_path / "masks")
     assert done.exit_code == 1
-    assert done.stdout == f"{tmp_path / 'masks'}: 0 masks, 1 inputs failed\n"
+    assert done.stdout == f"{tmp_path / 'masks'}: 0 masks, 1 input failed\n"
 
 
 def test_overlays_have_a_folder_of_their_own(bundle, photos, tmp_path):
@@ -131,7 +131,7 @@ def test_what_is_no_video_is_told(bundle, tmp_path, photos):
     done = invoke(bundle, tmp_path / "film.mp4", photos / "a.png", "--out", tmp_path / "masks")
     assert done.exit_code == 1
     assert "film.mp4: cannot be read as a video: OpenCV finds no frame in it" in done.stderr
-    assert "1 masks, 1 inputs failed" in done.stdout
+    assert "1 mask, 1 input failed" in done.stdout
     with pytest.raises(DataError, match="no such file"):
         list(read_frames(tmp_path / "none.mp4"))
 
@@ -244,4 +244,4 @@ assert not loaded, loaded
     )
     assert done.returncode == 0, done.stderr
     assert "verified" in done.stdout
-    assert "2 masks, 1 inputs failed" in done.stdout
+    assert "2 masks, 1 input failed" in done.stdout
