@@ -2,8 +2,8 @@
 
 Entries are sorted by name, plain, uncompressed, with one fixed time and fixed rights. Reading
 checks every byte of every header against what would have been written, so that nothing can hide in
-one: no compression and therefore no bomb, no links, folders, duplicates, comments, encryption, extra
-fields, gaps or overlaps, and no two programs that read it differently. Any ZIP tool opens it.
+one: no compression and therefore no bomb, no links, folders, duplicates, comments, encryption,
+extra fields, gaps or overlaps, and no two programs that read it differently. Any ZIP tool opens it.
 
 Source: PKWARE, .ZIP File Format Specification (APPNOTE.TXT) 6.3, sections 4.3.7, 4.3.12, 4.3.16.
 """

@@ -16,7 +16,9 @@ def write_checksums(folder: Path) -> None:
     """Write the checksums of all files below `folder`."""
     files = FolderFiles(folder)
     names = files.names() - {CHECKSUMS, SIGNATURE}
-    (folder / CHECKSUMS).write_bytes(render_checksums({name: sha256(files.read(name)) for name in names}))
+    (folder / CHECKSUMS).write_bytes(
+        render_checksums({name: sha256(files.read(name)) for name in names})
+    )
 
 
 def listed_checksums(files: BundleFiles) -> Mapping[str, str]:

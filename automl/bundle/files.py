@@ -41,7 +41,9 @@ class FolderFiles:
 
     def names(self) -> frozenset[str]:
         """Files below the folder and links to folders; what is neither is left out."""
-        return frozenset(name for name, path in self._paths() if path.is_file() or path.is_symlink())
+        return frozenset(
+            name for name, path in self._paths() if path.is_file() or path.is_symlink()
+        )
 
     def links(self) -> frozenset[str]:
         """Symbolic links below the folder."""

@@ -58,7 +58,7 @@ def _found(word: str, *, recursive: bool) -> Iterator[Input]:
         for file in _files_in(path, recursive=recursive):
             yield Input(file, file.relative_to(path).with_suffix(""))
     elif is_pattern(word):
-        for name in sorted(glob.glob(word, recursive=True)):
+        for name in sorted(glob.glob(word, recursive=True)):  # noqa: PTH207  (relative or not)
             if Path(name).is_file():
                 yield Input(Path(name), Path(Path(name).stem))
     else:

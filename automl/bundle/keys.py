@@ -65,8 +65,8 @@ class SecretKey:
             raise UsageError(f"{path}: no secret key; automl bundle keygen makes one")
         if content[: len(_HEAD)] != _HEAD:
             raise UsageError(
-                f"{path}: this key has a password, which is not supported; keygen or minisign -G -W "
-                "make one without"
+                f"{path}: this key has a password, which is not supported; keygen or "
+                "minisign -G -W make one without"
             )
         start = len(_HEAD) + _ID_SIZE
         key = cls(content[len(_HEAD) : start], content[start : start + _SEED_SIZE])

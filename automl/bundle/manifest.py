@@ -98,7 +98,8 @@ class Manifest(_Record):
     """All that a user of a bundle needs to know; `metrics` maps split to name to value.
 
     Where the file comes from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`,
-    `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` -> `digests.model`.
+    `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` ->
+    `digests.model`.
     """
 
     schema_version: Literal[2] = 2

@@ -1,7 +1,7 @@
 """Manifests of earlier versions, brought to the present one step by step. Needs no torch.
 
 A version is never changed once it was written; what has to change makes the next one, and a step
-from the version before it. Steps work on plain JSON, since the records of earlier versions are gone.
+from the version before it. Steps work on plain JSON: the records of earlier versions are gone.
 """
 
 from __future__ import annotations
@@ -45,7 +45,5 @@ def _with_new(plain: Plain, **new: object) -> Plain:
     """A manifest with the keys that its version did not have yet."""
     early = sorted(plain.keys() & new.keys())
     if early:
-        raise BundleError(
-            f"{early[0]}: schema_version {plain['schema_version']} has no such key"
-        )
+        raise BundleError(f"{early[0]}: schema_version {plain['schema_version']} has no such key")
     return plain | new

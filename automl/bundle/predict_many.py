@@ -23,7 +23,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """The folders of masks and, where they are wanted, of overlays; each `every`-th frame counts."""
+    """The folders of masks and, where wanted, of overlays; each `every`-th frame counts."""
 
     masks: Path
     overlays: Path | None = None
@@ -66,10 +66,8 @@ class Summary:
         lines += [f"  {name:<20} {share:7.2%}" for name, share in shares]
         rate = self.num_masks / self.seconds if self.seconds > 0 else float("inf")
         own_ms = self.model_seconds / self.num_masks * 1e3
-        return [
-            *lines,
-            f"in {self.seconds:.1f} s: {rate:.1f} images/s, the model alone {own_ms:.1f} ms an image",
-        ]
+        pace = f"{rate:.1f} images/s, the model alone {own_ms:.1f} ms an image"
+        return [*lines, f"in {self.seconds:.1f} s: {pace}"]
 
 
 def predict_all(

@@ -1,7 +1,7 @@
 """What a server answers, apart from who carries it: image files in, masks out, refusals by status.
 
-The server reads no more of a request than `check` and `max_bytes` allow, decodes no more pixels than
-it was told, and tells in one line of JSON why a request was refused.
+The server reads no more of a request than `check` and `max_bytes` allow, decodes no more pixels
+than it was told, and tells in one line of JSON why a request was refused.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Signatures of bundles by Ed25519, in the files of minisign. Signing and checking need
-`cryptography`, the extra `automl[sign]`; everything else of a bundle does not.
+"""Signatures of bundles by Ed25519, in the files of minisign.
+
+Signing and checking need `cryptography`, the extra `automl[sign]`; nothing else of a bundle does.
 
 What is signed is `checksums.json`, and by it every file. Keys and signatures are those of minisign:
 `minisign -Vm checksums.json -P KEY` checks one made here, and the other way round. A signature is
@@ -77,7 +78,7 @@ class Signature:
             signature = cls._parsed(content.decode())
         except UnicodeDecodeError:
             signature = None
-        if signature is None or not signature._is_written(content.decode()):
+        if signature is None or not signature.is_written_as(content.decode()):
             raise BundleError("not a signature in the form in which it is written")
         return signature
 
@@ -100,7 +101,7 @@ class Signature:
         second = base64.b64encode(self.of_comment).decode()
         return f"{_UNSIGNED[0]}\n{first}\n{_TRUSTED}{self.comment}\n{second}\n"
 
-    def _is_written(self, text: str) -> bool:
+    def is_written_as(self, text: str) -> bool:
         """Whether text has the one form of this signature, the comment of its writer aside."""
         unsigned, rest = text.split("\n", 1)
         return unsigned in _UNSIGNED and rest == self.text().split("\n", 1)[1]

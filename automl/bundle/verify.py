@@ -141,13 +141,17 @@ def _replay(
 def _golden_mask(content: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            if picture.mode != "P":
-                raise BundleError(f"golden mask must have a palette, got mode {picture.mode}")
-            if picture.width * picture.height > MAX_GOLDEN_PIXELS:
-                raise BundleError(f"golden mask has more than {MAX_GOLDEN_PIXELS} pixels")
+            _check_golden_mask(picture)
             return np.array(picture, np.uint8)
     except BundleError:
         raise
     except Exception as error:
         # A damaged file makes decoders raise nearly anything (struct.error, zlib.error, ...).
         raise BundleError(f"golden mask cannot be read: {error}") from error
+
+
+def _check_golden_mask(picture: Image.Image) -> None:
+    if picture.mode != "P":
+        raise BundleError(f"golden mask must have a palette, got mode {picture.mode}")
+    if picture.width * picture.height > MAX_GOLDEN_PIXELS:
+        raise BundleError(f"golden mask has more than {MAX_GOLDEN_PIXELS} pixels")

@@ -34,8 +34,8 @@ def write_bundle(
     `artifact` is a wrapped network (see `wrap`). `golden` are uint8 images (H, W, 3); the masks
     that the artifact makes of them here are what `verify_bundle` will expect. The digests of the
     artifact, and of the bare network `core` in it where it is given, are added to the manifest. The
-    same arguments give the same bytes. Raises BundleError without a golden image, or where the artifact cannot be run on one or gives a label that is no
-    class. Nothing is left behind then.
+    same arguments give the same bytes. Raises BundleError without a golden image, or where the
+    artifact cannot be run on one or gives a label that is no class. Nothing is left behind then.
     """
     if not golden:
         raise BundleError("a bundle needs at least 1 golden image, got none")

@@ -66,9 +66,7 @@ def _is_single(given: str, out: Path) -> bool:
     return is_image and not is_pattern(given) and out.suffix != "" and not out.is_dir()
 
 
-def _predict_one(
-    bundle: Path, image: Path, out: Path, overlay: Path | None, threads: int
-) -> None:
+def _predict_one(bundle: Path, image: Path, out: Path, overlay: Path | None, threads: int) -> None:
     from automl.bundle.predict import predict_file
 
     result = predict_file(bundle, image, out, overlay=overlay, threads=threads)

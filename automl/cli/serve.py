@@ -18,9 +18,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     max_mb: Annotated[int, typer.Option(min=1, help="Largest size of an image file.")] = 20,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Most pixels of an image.")
-    ] = 25_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of an image.")] = 25_000_000,
     max_waiting: Annotated[
         int, typer.Option(min=1, help="Requests that may wait; further ones get status 503.")
     ] = 100,
@@ -35,12 +33,12 @@ def serve(
         str | None, typer.Option(help="Serve only a bundle that is signed by this key.")
     ] = None,
 ) -> None:
-    """Answer POST /predict with masks, on Ray Serve (the extra automl\\[serve]); Ctrl-C ends it.
+    """Answer POST /predict with masks, on Ray Serve (an extra); Ctrl-C ends it.
 
     The bundle is verified first. Send the bytes of an image file and get the mask as PNG, or with
     ?format=json (or Accept: application/json) as JSON with the shares of the classes. GET /health
-    and /metrics (Prometheus) tell how it fares. Nothing is encrypted: put a proxy with TLS before it
-    on networks that you do not trust.
+    and /metrics (Prometheus) tell how it fares. Nothing is encrypted: put a proxy with TLS before
+    it on networks that you do not trust. Needs the extra `serve`.
 
     Try it: curl --data-binary @photo.jpg http://127.0.0.1:8000/predict > mask.png
     """
@@ -61,12 +59,11 @@ def serve(
         max_waiting=max_waiting,
     )
     ended = threading.Event()
-    with suppress(KeyboardInterrupt):
-        with served(settings):
-            # Ray sets a handler of its own when it starts.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            typer.echo(f"serve: {report.manifest.name} on {settings.url}")
-            ended.wait()
+    with suppress(KeyboardInterrupt), served(settings):
+        # Ray sets a handler of its own when it starts.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        typer.echo(f"serve: {report.manifest.name} on {settings.url}")
+        ended.wait()
     typer.echo("serve: ended")
 
 

@@ -24,7 +24,7 @@ PLAIN_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-class TooManyPixels(DataError):
+class TooManyPixels(DataError):  # noqa: N818  (says what is wrong)
     """An image is larger than the limit that was given."""
 
 
@@ -105,9 +105,7 @@ def _resize(values: UInt8, size: tuple[int, int], resampling: Image.Resampling) 
     return np.asarray(Image.fromarray(values).resize((width, height), resampling))
 
 
-def _open(
-    source: Path | io.BytesIO, name: str, *, max_pixels: int | None = None
-) -> Image.Image:
+def _open(source: Path | io.BytesIO, name: str, *, max_pixels: int | None = None) -> Image.Image:
     try:
         with Image.open(source, formats=None if max_pixels is None else PLAIN_FORMATS) as picture:
             _check_pixels(picture, name, max_pixels)

@@ -16,7 +16,10 @@ class ServiceMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "automl_requests", "Requests to /predict by status.", ["status"], registry=self._registry
+            "automl_requests",
+            "Requests to /predict by status.",
+            ["status"],
+            registry=self._registry,
         )
         self._seconds = Histogram(
             "automl_predict_seconds",

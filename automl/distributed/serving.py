@@ -36,7 +36,7 @@ _QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """What is served where; `max_waiting` requests may wait, further ones are told to come again."""
+    """What is served where; `max_waiting` requests may wait, further ones are sent away."""
 
     bundle: Path
     host: str
@@ -97,7 +97,7 @@ class BundleServer:
         )
 
     async def _content(self, request: Request) -> bytes:
-        """What a request carries; reading ends where it becomes too much, whatever its head says."""
+        """What a request carries; reading ends where it is too much, whatever its head says."""
         content = bytearray()
         async for part in request.stream():
             content += part
@@ -137,8 +137,8 @@ def served(settings: ServeSettings) -> Iterator[None]:
             serve.run(application, name=_NAME, route_prefix="/", logging_config=_QUIET)
             yield
         finally:
+            # Waits for what is being answered; the rest ends with the cluster, which is ours alone.
             serve.delete(_NAME)
-            serve.shutdown()
 
 
 def _check_port(settings: ServeSettings) -> None:

@@ -41,7 +41,6 @@ def test_the_search_finds_what_it_looks_for():
         "pickle.loads(b'')\n"
     )
     assert sorted(faults(source)) == sorted(
-        ["dill", "pickle", "joblib", "torch.load", "torch.load", "yaml.load", "eval"]
-        + ["pickle.loads"]
+        ["dill", "eval", "joblib", "pickle", "pickle.loads"] + 2 * ["torch.load"] + ["yaml.load"]
     )
     assert faults("torch.load('x', weights_only=True)\npickle.UnpicklingError\n") == []

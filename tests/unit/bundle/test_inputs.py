@@ -8,7 +8,15 @@ from automl.errors import UsageError
 
 @pytest.fixture
 def tree(tmp_path):
-    names = ["b.jpg", "a.PNG", "notes.txt", "film.mp4", "deep/c.tif", "deep/deeper/d.jpeg", "x/b.jpg"]
+    names = [
+        "b.jpg",
+        "a.PNG",
+        "notes.txt",
+        "film.mp4",
+        "deep/c.tif",
+        "deep/deeper/d.jpeg",
+        "x/b.jpg",
+    ]
     for name in names:
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +57,7 @@ def test_nothing_found_is_told_with_what_to_do(tree):
     (tree / "empty" / "below").mkdir(parents=True)
     with pytest.raises(UsageError, match="no image or video in this folder; --recursive looks"):
         find_inputs([str(tree / "empty")], recursive=False)
-    with pytest.raises(UsageError, match="no image or video in this folder$"):
+    with pytest.raises(UsageError, match=r"no image or video in this folder$"):
         find_inputs([str(tree / "empty")], recursive=True)
     with pytest.raises(UsageError, match="no file has a name of this pattern"):
         find_inputs([str(tree / "*.gif")], recursive=False)

@@ -1,8 +1,8 @@
 """Bundles with a fault planted by a seed: each is refused with a message, never with a traceback.
 
 A mutation changes the files of a bundle by name to content, as its author could: where a fault is
-meant to lie deeper than the checksums, these are made anew. A quarter is tried as a folder, the rest
-packed.
+meant to lie deeper than the checksums, these are made anew. A quarter is tried as a folder, the
+rest packed.
 """
 
 import io
@@ -230,31 +230,26 @@ def placed(number: int, sound: Files, folder) -> tuple[str, os.PathLike[str]]:
     return kind.__name__, folder / str(number)
 
 
-def test_every_mutation_is_refused_with_a_message(signed, key, tmp_path):
+def answer(path, public_key=None) -> str:
+    """What is told of a bundle; empty where it is accepted."""
+    try:
+        verify_bundle(path, public_key=public_key)
+    except BundleError as error:
+        return str(error)
+    return ""
+
+
+def test_every_mutation_is_refused_with_a_message(signed, tmp_path):
     unsigned = {name: content for name, content in signed.items() if name != layout.SIGNATURE}
-    accepted = []
     for number in range(NUM_MUTATIONS):
         kind, path = placed(number, unsigned, tmp_path)
-        try:
-            verify_bundle(path)
-        except BundleError as error:
-            assert str(error).startswith(f"{path}: "), (number, kind)
-            continue
-        accepted.append((number, kind))
-    assert accepted == []
+        assert answer(path).startswith(f"{path}: "), (number, kind)
 
 
 def test_every_change_is_refused_by_the_key_before_anything_else(signed, key, tmp_path):
-    accepted = []
     for number in range(len(CONTENT) + len(ARCHIVE)):
         kind, path = placed(number, signed, tmp_path)
-        try:
-            verify_bundle(path, public_key=key.public())
-        except BundleError as error:
-            assert str(error).startswith(f"{path}: "), (number, kind)
-            continue
-        accepted.append((number, kind))
-    assert accepted == []
+        assert answer(path, key.public()).startswith(f"{path}: "), (number, kind)
 
 
 def test_the_command_line_tells_without_a_traceback(signed, tmp_path, monkeypatch, capsys):

@@ -60,7 +60,16 @@ def test_a_damaged_bundle_is_neither_packed_nor_unpacked(bundle, packed, tmp_pat
 
 @pytest.mark.parametrize(
     "name",
-    ["../escaped", "/tmp/escaped", "a/../../escaped", "C:escaped", "a\\escaped", "./a", "a//b", "\n"],
+    [
+        "../escaped",
+        "/tmp/escaped",
+        "a/../../escaped",
+        "C:escaped",
+        "a\\escaped",
+        "./a",
+        "a//b",
+        "\n",
+    ],
 )
 def test_a_name_that_leads_out_is_refused_and_nothing_written(bundle, packed, tmp_path, name):
     packed.write_bytes(render_archive({**sound_contents(bundle), name: b"x"}))

@@ -120,7 +120,7 @@ def test_a_frame_has_its_colours_in_the_order_of_images(tmp_path):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
     writer.write(np.full((64, 64, 3), (0, 0, 250), np.uint8))
     writer.release()
-    (_, frame_hwc), = read_frames(path)
+    ((_, frame_hwc),) = read_frames(path)
     red, green, blue = frame_hwc.reshape(-1, 3).mean(axis=0)
     assert red > 240
     assert max(green, blue) < 15

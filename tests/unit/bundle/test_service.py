@@ -49,7 +49,8 @@ def test_a_head_that_is_right_is_not():
 
 
 @pytest.mark.parametrize(
-    "given", ["", "Bearer", "Bearer wrong", "Basic secret-secret-secret", "secret-secret-secret", "\u00e9"]
+    "given",
+    ["", "Bearer", "Bearer wrong", "Basic secret-secret-secret", "secret-secret-secret", "\u00e9"],
 )
 def test_without_the_token_nothing_but_health_is_answered(given):
     for method, path in (("POST", "/predict"), ("GET", "/metrics")):

@@ -64,9 +64,7 @@ def test_signing_a_packed_bundle_is_packing_a_signed_one(bundle, key, tmp_path):
 
 def test_the_signature_holds_by_the_definition_of_the_format(bundle, key, public):
     sign_bundle(bundle, key)
-    _, first, trusted, second, end = (
-        (bundle / "checksums.json.minisig").read_text().split("\n")
-    )
+    _, first, trusted, second, end = (bundle / "checksums.json.minisig").read_text().split("\n")
     first, second = base64.b64decode(first), base64.b64decode(second)
     content = (bundle / "checksums.json").read_bytes()
     checker = Ed25519PublicKey.from_public_bytes(public.key)
@@ -87,14 +85,14 @@ def test_files_of_minisign_are_read_and_give_its_signature(tmp_path):
 
 
 def test_unsigned_is_refused_where_a_key_is_given(bundle, public):
-    with pytest.raises(BundleError, match="not signed; a signature by key [0-9A-F]{16} was asked"):
+    with pytest.raises(BundleError, match=r"not signed; a signature by key [0-9A-F]{16} was asked"):
         verify_bundle(bundle, public_key=public)
 
 
 def test_another_key_is_refused(bundle, key, tmp_path):
     sign_bundle(bundle, key)
     other = SecretKey.new().public()
-    with pytest.raises(BundleError, match="signed by key [0-9A-F]{16}, not by key"):
+    with pytest.raises(BundleError, match=r"signed by key [0-9A-F]{16}, not by key"):
         verify_bundle(bundle, public_key=other)
     with pytest.raises(BundleError, match="does not hold"):
         verify_bundle(bundle, public_key=PublicKey(key.key_id, other.key))

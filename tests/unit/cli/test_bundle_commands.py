@@ -71,7 +71,9 @@ def test_schema_and_batch(run, bundle):
     assert (code, json.loads(out)) == (0, manifest_schema())
     code, out, _ = run("batch", "bundle", "--out", "any.onnx")
     assert code == 0
-    assert out == "any.onnx: any number of images of 48 x 32 pixels at once, checked against bundle\n"
+    assert (
+        out == "any.onnx: any number of images of 48 x 32 pixels at once, checked against bundle\n"
+    )
 
 
 def test_the_benchmark_takes_packed_bundles(bundle, tmp_path, run):

@@ -59,6 +59,43 @@ class Client:
             return np.asarray(mask)
 
 
+def check_masks(client, alone):
+    sizes = [(1, 1), (3, 1001), (100, 130), (32, 48), (32, 48)] * 4
+    images = [noise(*size) for size in sizes]
+    with ThreadPoolExecutor(20) as pool:
+        masks = list(pool.map(client.mask, images))
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(mask, alone.predict(image))
+
+
+def check_json(client, alone):
+    image = noise(100, 130)
+    status, content = client.ask("POST", "/predict?format=json", png(image))
+    plain = json.loads(content)
+    assert (status, plain["width"], plain["height"]) == (200, 130, 100)
+    with Image.open(io.BytesIO(base64.b64decode(plain["mask_png"]))) as mask:
+        np.testing.assert_array_equal(np.asarray(mask), alone.predict(image))
+
+
+def check_refusals(client):
+    assert client.ask("POST", "/predict", b"x", Authorization="")[0] == 401
+    assert client.ask("GET", "/predict")[0] == 405
+    for expected, path, body in [
+        (415, "/predict", b"no image"),
+        (415, "/predict", png(noise(100, 130))[:200]),
+        (400, "/predict", b""),
+        (413, "/predict", b"x" * 2_000_000),
+        (413, "/predict", iter([b"x" * 300_000] * 5)),
+        (413, "/predict", png(noise(200, 101))),
+        (400, "/predict?format=gif", png(noise(3, 3))),
+        (404, "/other", b"x"),
+    ]:
+        # The server may answer and hang up before all of a content too large was sent.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            status, content = client.ask("POST", path, body)
+            assert (status, "error" in json.loads(content)) == (expected, True)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, tmp_path):
@@ -73,38 +110,9 @@ def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, tmp_path):
     client, alone = Client(port), Bundle.load(bundle)
 
     assert client.ask("GET", "/health", Authorization="")[0] == 200
-    assert client.ask("POST", "/predict", b"x", Authorization="")[0] == 401
-
-    sizes = [(1, 1), (3, 1001), (100, 130), (32, 48), (32, 48)] * 4
-    images = [noise(*size) for size in sizes]
-    with ThreadPoolExecutor(20) as pool:
-        masks = list(pool.map(client.mask, images))
-    for image, mask in zip(images, masks, strict=True):
-        np.testing.assert_array_equal(mask, alone.predict(image))
-
-    status, content = client.ask("POST", "/predict?format=json", png(images[2]))
-    plain = json.loads(content)
-    assert (status, plain["width"], plain["height"]) == (200, 130, 100)
-    with Image.open(io.BytesIO(base64.b64decode(plain["mask_png"]))) as mask:
-        np.testing.assert_array_equal(np.asarray(mask), masks[2])
-
-    pieces = iter([b"x" * 300_000] * 5)
-    for expected, path, body in [
-        (415, "/predict", b"no image"),
-        (415, "/predict", png(images[2])[:200]),
-        (400, "/predict", b""),
-        (413, "/predict", b"x" * 2_000_000),
-        (413, "/predict", pieces),
-        (413, "/predict", png(noise(200, 101))),
-        (400, "/predict?format=gif", png(images[0])),
-        (404, "/other", b"x"),
-    ]:
-        # The server may answer and hang up before all of a content too large was sent.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            status, content = client.ask("POST", path, body)
-            assert (status, "error" in json.loads(content)) == (expected, True)
-    assert client.ask("GET", "/predict")[0] == 405
-
+    check_masks(client, alone)
+    check_json(client, alone)
+    check_refusals(client)
     counted = client.ask("GET", "/metrics")[1].decode()
     assert 'automl_requests_total{status="200"} 21.0' in counted
     assert 'automl_requests_total{status="415"} 2.0' in counted
