@@ -126,19 +126,26 @@ def train_in_this_process(run: TrialRun) -> bool:
     with noting_memory(run.folder, params.batch_size):
         dataset = run.context.dataset()
         train, fidelity = run.context.experiment.train, run.context.experiment.fidelity
+        policy = run.context.experiment.policy(run.config.params)
         sample = Sample(
             params=params,
             seed=run.config.seed,
             precision=train.precision,
             info=dataset.info,
             fidelity=fidelity,
+            policy=policy,
         )
         normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
         with prepared(
             build_network(params, dataset.info, seed=run.config.seed),
             dataset,
-            replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
+            replace(
+                settings,
+                augmentation=params.augmentation if policy is None else policy,
+                fidelity=fidelity,
+                micro_batches=micro_batches(run.folder),
+            ),
             step_loss=supervised_loss(params, dataset.info),
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
