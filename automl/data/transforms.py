@@ -79,15 +79,17 @@ def _resized_crop(values: Mapping[str, float], p: float, canvas: Canvas) -> Any:
 
 
 def _elastic(values: Mapping[str, float], p: float, canvas: Canvas) -> Any:
-    """White noise of deviation `alpha`, smoothed by a Gaussian.
+    """White noise, even over -alpha to alpha, smoothed by a Gaussian.
 
-    A two-dimensional Gaussian of deviation `sigma` leaves white noise with 1 / (2 sqrt(pi) sigma)
-    of its deviation, the root of the sum of the squared kernel.
+    Its deviation is alpha / sqrt(3). A two-dimensional Gaussian of deviation `sigma` leaves
+    1 / (2 sqrt(pi) sigma) of it, the root of the sum of the squared kernel.
     """
     short = min(canvas.size)
     sigma = max(1.0, short * _SMOOTH_SHARE)
-    alpha = values["bend"] * short * 2 * math.sqrt(math.pi) * sigma
-    return alb.ElasticTransform(alpha=alpha, sigma=sigma, **_SAMPLING, p=p)
+    alpha = values["bend"] * short * math.sqrt(3) * 2 * math.sqrt(math.pi) * sigma
+    return alb.ElasticTransform(
+        alpha=alpha, sigma=sigma, noise_distribution="uniform", **_SAMPLING, p=p
+    )
 
 
 def _clahe(values: Mapping[str, float], p: float, canvas: Canvas) -> Any:
