@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +46,11 @@ def preview_sheet(dataset: Dataset, preview: Preview) -> Image.Image:
     """Draw the first batch of the first epoch, made as training makes it, beside its originals."""
     split, info = dataset.split("train"), dataset.info
     count = min(preview.count, len(split))
-    mixes = {} if preview.mix is None else {preview.mix: 1.0}
     settings = BatchSettings(
-        batch_size=count, augmentation=preview.policy, seed=preview.seed, shuffle=True, **mixes
+        batch_size=count, augmentation=preview.policy, seed=preview.seed, shuffle=True
     )
+    if preview.mix is not None:
+        settings = replace(settings, **{preview.mix: 1.0})
     plan = EpochPlan(split, settings, 0)
     batch = plan.batch(0)
     assert batch is not None  # one process has all of it
@@ -67,6 +68,8 @@ def preview_sheet(dataset: Dataset, preview: Preview) -> Image.Image:
         f"{info.name}: {count} of {len(split)} train images at {height} x {width}, seed "
         f"{preview.seed}; each as it is, and as a network meets it"
     )
+    if batch.second_masks_nhw is not None:
+        subtitle += f", {batch.first_share:.0%} of it left by mixup"
     return contact_sheet(f"augmentation {preview.name}", subtitle, _legend(info), pairs)
 
 

@@ -15,7 +15,8 @@ from automl.records import IGNORE
 
 def classmix(own: Sample, partner: Sample, rng: np.random.Generator) -> Sample:
     """Paste half of the partner's classes, drawn for this sample."""
-    labels = np.unique(partner.mask_hw)
-    labels = labels[labels != IGNORE]
-    chosen = rng.permutation(labels)[: len(labels) // 2]
-    return pasted(own, partner, np.isin(partner.mask_hw, chosen))
+    pixels_k = np.bincount(partner.mask_hw.ravel(), minlength=IGNORE + 1)
+    labels = np.flatnonzero(pixels_k[:IGNORE])
+    chosen_k = np.zeros(IGNORE + 1, np.bool_)
+    chosen_k[rng.permutation(labels)[: len(labels) // 2]] = True
+    return pasted(own, partner, chosen_k[partner.mask_hw])

@@ -9,19 +9,29 @@ before a building.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from automl.data.mixing.sample import Bool, Sample, UInt8, pasted
+from automl.data.mixing.sample import Sample, UInt8, pasted
+from automl.records import IGNORE
 
 #: Smaller regions are crumbs of resizing, not objects; in pixels.
 _SMALLEST = 9
 #: How often an object is taken, and what all together may cover.
 _TAKEN_SHARE, _LARGEST_SHARE = 0.5, 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Regions:
+    """The connected regions of a class, 8 neighbours a pixel: 0 is all that is not of it."""
+
+    label: int
+    numbers_hw: npt.NDArray[np.int32]
+    areas: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +42,35 @@ class CopyPaste:
 
     def __call__(self, own: Sample, partner: Sample, rng: np.random.Generator) -> Sample:
         """Paste some of the partner's objects: one at least where there is one that fits."""
-        chosen_hw = np.zeros(own.mask_hw.shape, np.bool_)
-        room = _LARGEST_SHARE * chosen_hw.size
-        spare: Bool | None = None
-        for object_hw in _objects(partner.mask_hw, self.classes):
-            area = int(object_hw.sum())
-            if area > room:
-                continue
-            if rng.random() < _TAKEN_SHARE:
-                chosen_hw |= object_hw
-                room -= area
-            elif spare is None:
-                spare = object_hw
-        if not chosen_hw.any() and spare is not None:
-            chosen_hw = spare
+        regions = _regions(partner.mask_hw, self.classes)
+        chosen = self._chosen(regions, partner.mask_hw.size, rng)
+        chosen_hw = np.zeros(partner.mask_hw.shape, np.bool_)
+        for of_class in regions:
+            taken = np.zeros(len(of_class.areas), np.bool_)
+            taken[chosen.get(of_class.label, [])] = True
+            if taken.any():
+                chosen_hw |= taken[of_class.numbers_hw]
         return pasted(own, partner, chosen_hw)
+
+    def _chosen(
+        self, regions: Sequence[_Regions], pixels: int, rng: np.random.Generator
+    ) -> dict[int, list[int]]:
+        """The numbers of the regions to paste, by class."""
+        room = _LARGEST_SHARE * pixels
+        chosen: dict[int, list[int]] = {}
+        spare: tuple[int, int] | None = None
+        for of_class in regions:
+            for number, area in enumerate(of_class.areas[1:].tolist(), start=1):
+                if not _SMALLEST <= area <= room:
+                    continue
+                if rng.random() < _TAKEN_SHARE:
+                    chosen.setdefault(of_class.label, []).append(number)
+                    room -= area
+                elif spare is None:
+                    spare = of_class.label, number
+        if not chosen and spare is not None:
+            chosen[spare[0]] = [spare[1]]
+        return chosen
 
 
 def pasted_classes(present: npt.NDArray[np.bool_]) -> tuple[int, ...]:
@@ -60,15 +84,14 @@ def pasted_classes(present: npt.NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(label) for label in order if images_k[label] > 0 and label != commonest)
 
 
-def _objects(mask_hw: UInt8, classes: tuple[int, ...]) -> Iterator[Bool]:
-    """The connected regions of each class in turn, 8 neighbours a pixel."""
+def _regions(mask_hw: UInt8, classes: tuple[int, ...]) -> list[_Regions]:
+    """The connected regions of each class that occurs, in the order of the classes."""
+    pixels_k = np.bincount(mask_hw.ravel(), minlength=IGNORE + 1)
+    found = []
     for label in classes:
-        of_class_hw = (mask_hw == label).astype(np.uint8)
-        if not of_class_hw.any():
-            continue
-        count, regions_hw, numbers, _ = cv2.connectedComponentsWithStats(
-            of_class_hw, connectivity=8
-        )
-        for region in range(1, count):
-            if numbers[region, cv2.CC_STAT_AREA] >= _SMALLEST:
-                yield regions_hw == region
+        if pixels_k[label]:
+            of_class_hw = (mask_hw == label).view(np.uint8)
+            _, numbers_hw, sizes, _ = cv2.connectedComponentsWithStats(of_class_hw, connectivity=8)
+            areas = sizes[:, cv2.CC_STAT_AREA]
+            found.append(_Regions(label=label, numbers_hw=numbers_hw, areas=areas))
+    return found

@@ -31,6 +31,6 @@ Mix = Callable[[Sample, Sample, np.random.Generator], Sample]
 def pasted(own: Sample, partner: Sample, chosen_hw: Bool) -> Sample:
     """A sample with the chosen pixels of its partner, image and mask alike."""
     image_hwc, mask_hw = own.image_hwc.copy(), own.mask_hw.copy()
-    image_hwc[chosen_hw] = partner.image_hwc[chosen_hw]
-    mask_hw[chosen_hw] = partner.mask_hw[chosen_hw]
+    np.copyto(image_hwc, partner.image_hwc, where=chosen_hw[..., None])
+    np.copyto(mask_hw, partner.mask_hw, where=chosen_hw)
     return Sample(image_hwc, mask_hw)
