@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 from automl.data.augment import POLICIES
@@ -68,7 +69,7 @@ def main() -> None:
             found[name].append(seconds_an_image(split, settings, turn, arguments.images))
     base = found["none"]
     print(
-        f"{arguments.data} at {size[0]} x {size[1]}, one thread, batches of 8, "
+        f"{Path(arguments.data).name} at {size[0]} x {size[1]}, one thread, batches of 8, "
         f"{arguments.rounds} rounds of {arguments.images} images, processor time"
     )
     print(f"{'':22}{'images/s':>10}{'ms/image':>10}{'x none':>8}")

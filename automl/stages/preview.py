@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,8 @@ def preview_sheet(dataset: Dataset, preview: Preview) -> Image.Image:
     settings = BatchSettings(
         batch_size=count, augmentation=preview.policy, seed=preview.seed, shuffle=True
     )
-    if preview.mix is not None:
-        settings = replace(settings, **{preview.mix: 1.0})
+    always: dict[str, Any] = {} if preview.mix is None else {preview.mix: 1.0}
+    settings = replace(settings, **always)
     plan = EpochPlan(split, settings, 0)
     batch = plan.batch(0)
     assert batch is not None  # one process has all of it

@@ -86,7 +86,7 @@ TRANSFORMS: Mapping[str, TransformKind] = MappingProxyType(
         "elastic": TransformKind(
             description="Bent smoothly, as if drawn on rubber.",
             settings={
-                "bend": _up_to(0.1, 0.03, "Mean square shift's root, as a share of a short side.")
+                "bend": _up_to(0.1, 0.03, "Root mean square shift, as a share of the shorter side.")
             },
         ),
         "grid_distortion": TransformKind(
