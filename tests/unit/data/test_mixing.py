@@ -13,7 +13,7 @@ from automl.data.batching import BatchSettings, EpochPlan, epoch_batches
 from automl.data.dataset import Dataset
 from automl.data.mixing.classmix import classmix
 from automl.data.mixing.copy_paste import CopyPaste, pasted_classes
-from automl.data.mixing.layers import MIXES, stream_of
+from automl.data.mixing.layers import MIXES, Layer, mixed, stream_of
 from automl.data.mixing.mixup import mixup, mixup_share
 from automl.data.mixing.sample import Sample
 from automl.data.writing import DatasetWriter
@@ -215,3 +215,39 @@ def test_bad_probabilities_are_refused():
     for name in MIXES:
         with pytest.raises(ValueError, match=f"{name} is a probability"):
             BatchSettings(batch_size=2, **{name: 1.5})
+
+
+def test_each_layer_mixes_what_the_one_before_made_of_all():
+    """Against a plain loop over whole batches, layer by layer."""
+
+    def adding(own, partner, rng):
+        total = own.image_hwc + 3 * partner.image_hwc + rng.integers(2, dtype=np.uint8)
+        return Sample(total, own.mask_hw)
+
+    def stream(place):
+        return np.random.default_rng(place)
+
+    loaded = []
+
+    def sample(place):
+        loaded.append(place)
+        return Sample(np.full((1, 1, 3), place, np.uint8), np.zeros((1, 1), np.uint8))
+
+    rng = np.random.default_rng(0)
+    layers = [
+        Layer(mix=adding, partners=rng.permutation(6), stream=stream, share=1.0) for _ in range(3)
+    ]
+    wanted = [sample(place) for place in range(6)]
+    for one in layers:
+        wanted = [
+            adding(own, wanted[one.partners[place]], stream(place))
+            for place, own in enumerate(wanted)
+        ]
+    for places in (range(6), (1, 4), (5,)):
+        loaded.clear()
+        found = mixed(layers, places, sample)
+        assert [int(s.image_hwc[0, 0, 0]) for s in found] == [
+            int(wanted[place].image_hwc[0, 0, 0]) for place in places
+        ]
+        assert len(set(loaded)) == len(loaded)
+    assert mixed([], (2,), sample)[0].image_hwc[0, 0, 0] == 2

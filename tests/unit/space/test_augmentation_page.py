@@ -14,9 +14,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "augmentation.md"
 def test_every_transform_is_on_the_page_with_its_settings(kind):
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     first = next(index for index, row in enumerate(rows) if row.startswith(f"| `{kind}` |"))
-    for row, (name, setting) in zip(
-        rows[first:], TRANSFORMS[kind].settings.items(), strict=False
-    ):
+    for row, (name, setting) in zip(rows[first:], TRANSFORMS[kind].settings.items(), strict=False):
         assert f"| `{name}`: " in row
         assert row.endswith(f"| {setting.full:g} | {setting.limits.high:g} |")
 
