@@ -224,8 +224,7 @@ class Experiment(_Settings):
             faults += _point_faults_beside_others(plain)
         if not any(fault.path[:2] == ("search", "fidelity") for fault in faults):
             faults += _fidelity_faults_beside_others(plain)
-        faults = [where_declared(fault, _written_policies(plain)) for fault in faults]
-        raise FaultsError(_in_order(faults))
+        raise FaultsError(_in_order([where_declared(fault, plain) for fault in faults]))
 
     def key(self) -> str:
         """A hash of all that shapes a result: equal keys can continue each other's study.
@@ -265,11 +264,6 @@ def _point_faults_beside_others(plain: Any) -> list[Fault]:
     except (FaultsError, PydanticCustomError, LookupError, TypeError):
         return []
     return [fault.under("search") for fault in found]
-
-
-def _written_policies(plain: Any) -> Mapping[str, object]:
-    policies = plain.get("augmentation_policies") if isinstance(plain, Mapping) else None
-    return policies if isinstance(policies, Mapping) else {}
 
 
 def _fidelity_faults(search: SearchSettings, train: TrainSettings) -> list[Fault]:

@@ -66,12 +66,14 @@ def policy_parameters(params: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return {name: value for name, value in params.items() if is_policy_parameter(name)}
 
 
-def where_declared(fault: Fault, policies: Mapping[str, object]) -> Fault:
-    """A fault of a policy's parameter in the space, told where the policy is written."""
-    if len(fault.path) < 2 or not is_policy_parameter(str(fault.path[1])):
+def where_declared(fault: Fault, plain: object) -> Fault:
+    """A fault of a policy's parameter in the space, told where the experiment writes the policy."""
+    parts = str(fault.path[1]).split(".") if fault.path[:1] == ("space",) and fault.path[1:] else []
+    if len(parts) != 4:
         return fault
-    _, policy, kind, key = str(fault.path[1]).split(".")
-    items = policies.get(policy)
+    _, policy, kind, key = parts
+    policies = plain.get("augmentation_policies") if isinstance(plain, Mapping) else None
+    items = policies.get(policy) if isinstance(policies, Mapping) else None
     kinds = [_kind(item) for item in items] if isinstance(items, (list, tuple)) else []
     if kind not in kinds:
         return fault
