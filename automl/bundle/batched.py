@@ -75,6 +75,11 @@ def check_batched(wrapped: bytes, images_nhwc: NDArray[np.uint8]) -> None:
         )
 
 
+def core_logits(model: ModelProto) -> str:
+    """The name of the logits of the network in a bundle's graph; BundleError for another graph."""
+    return _ends_of_core(model)[1]
+
+
 def _rebuilt(wrapped: bytes, size: tuple[int, int], batch: int) -> tuple[ModelProto, str]:
     """The model of `batched`, and the name of the logits in it."""
     if batch < 1:

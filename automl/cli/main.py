@@ -14,6 +14,7 @@ from automl.cli.agent import agent_app
 from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
 from automl.cli.data import data_app
+from automl.cli.evaluate import evaluate
 from automl.cli.predict import predict
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
@@ -56,6 +57,7 @@ def _options(
 
 app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
+app.command(no_args_is_help=True)(evaluate)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.add_typer(bundle_app, name="bundle")
