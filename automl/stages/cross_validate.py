@@ -20,13 +20,11 @@ from automl.errors import UsageError
 from automl.jobs.context import JobContext
 from automl.jobs.retrain import RetrainJob, retrain
 from automl.measurement.repeats import MeanInterval, mean_interval
-from automl.records import Scalar, TrialConfig, TrialStatus
+from automl.records import Scalar, TrialConfig
 from automl.space.experiment import Experiment
-from automl.stages.trial_record import trial_record
+from automl.stages.trial_record import best_trial, trial_record
 from automl.store.atomic import write_json
-from automl.store.declaration import read_declaration
 from automl.store.layout import StudyFolder
-from automl.store.tables import read_trials
 
 RESULT_FILE = "cross-validation.json"
 _SCHEMA_VERSION = 1
@@ -57,10 +55,9 @@ class CrossValidation:
 
     def declaration(self) -> dict[str, Any]:
         """What makes it this cross-validation and no other, as plain JSON values."""
-        declared = self.experiment.to_json()
         return {
             "params": dict(self.params),
-            "train": declared["train"],
+            "experiment": self.experiment.key(),
             "fingerprint": self.folds.dataset.info.fingerprint,
             "folds": self.num_folds,
             "seed": self.seed,
@@ -123,16 +120,8 @@ def trial_params(study: Path, named: str) -> dict[str, Scalar]:
     Raises UsageError where there is no such trial.
     """
     folder = StudyFolder(study)
-    if named != "best":
-        return dict(trial_record(folder, named).config.params)
-    declared = read_declaration(folder.experiment_file)
-    objective = Experiment.from_json(declared.experiment).objectives[0]
-    results = [r for r in read_trials(folder).values() if r.status == TrialStatus.COMPLETED]
-    scored = [(value, r) for r in results if (value := r.value(objective.metric)) is not None]
-    if not scored:
-        raise UsageError(f"{study}: no trial has completed, so none is best")
-    best = min(scored, key=lambda pair: (objective.loss(pair[0]), pair[1].config.number))
-    return dict(best[1].config.params)
+    trial = best_trial(folder) if named == "best" else named
+    return dict(trial_record(folder, trial).config.params)
 
 
 def _fold_scores(plan: CrossValidation, fold: int, hear: HearEpoch) -> dict[str, float]:
