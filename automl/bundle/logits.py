@@ -13,7 +13,6 @@ Shapes: H, W of the photo; h, w of the network; K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np

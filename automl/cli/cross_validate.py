@@ -100,10 +100,9 @@ def _plan_lines(plan: CrossValidation) -> list[str]:
     params = ", ".join(f"{name} {_shown(value)}" for name, value in plan.params.items())
     sizes = sorted({plan.folds.size(fold) for fold in range(plan.num_folds)})
     images = " or ".join(map(str, sizes))
-    metric = plan.experiment.objectives[0].metric
+    metric, pool = plan.experiment.objectives[0].metric, len(plan.folds.fold_of)
     return [
-        f"data       {info.name}: {len(plan.folds.fold_of)} images of train and val in "
-        f"{plan.num_folds} folds of {images}",
+        f"data       {info.name}: {pool} images of train and val in {plan.num_folds} folds of {images}",
         f"config     {params}",
         f"training   {train.epochs} epochs a fold, seed {plan.seed}, {plan.threads} CPU thread(s)",
         "",

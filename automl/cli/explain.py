@@ -44,5 +44,6 @@ def explain(
         typer.echo(f"the network sees no {class_} here: its score on all pixels is explained")
     else:
         typer.echo(
-            f"{class_} covers {done.share:.1%} of the image, {done.focus:.0%} of the heat lies there"
+            f"{class_} covers {done.share:.1%} of the image; "
+            f"{done.focus:.0%} of the heat lies there"
         )

@@ -16,17 +16,17 @@ def comparison_lines(done: Comparison) -> list[str]:
     first, second = done.manifests
     width = max(len("all classes"), *(len(name) for name in first.classes))
     rows = [("all classes", done.mean), *zip(first.classes, done.classes, strict=True)]
+    pictures = f"{len(done.pictures)} images of {done.pictures.split} at their own sizes"
+    test = f"paired permutation test, two-sided, {RESAMPLES} relabellings, seed {done.seed}"
     return [
         f"A          {first.name} ({done.bundles[0]})",
         f"B          {second.name} ({done.bundles[1]})",
-        f"data       {done.pictures.dataset}: {len(done.pictures)} images of "
-        f"{done.pictures.split} at their own sizes",
+        f"data       {done.pictures.dataset}: {pictures}",
         f"masks by   {done.plan.text()}",
         "",
         f"{'IoU':<{width}}       A       B    B - A  95 % of it           p",
         *(_row(f"{name:<{width}}", difference) for name, difference in rows),
-        f"p: paired permutation test, two-sided, {RESAMPLES} relabellings, seed {done.seed}; of the "
-        "classes by Holm's method",
+        f"p: {test}; of the classes by Holm's method",
         "",
         _verdict(done.mean),
     ]

@@ -85,7 +85,9 @@ def _entry(
         ("prediction", mask_picture(pred_hw, manifest.colours)),
         ("errors", error_picture(pred_hw, picture.target)),
     )
-    return _Entry(picture.name, float(scores.miou_n[index]), _confusions(scores, index, manifest), panels)
+    return _Entry(
+        picture.name, float(scores.miou_n[index]), _confusions(scores, index, manifest), panels
+    )
 
 
 def _confusions(scores: ImageScores, index: int, manifest: Manifest) -> str:

@@ -116,4 +116,3 @@ def _class_table(source: str, classes: Sequence[str], manifest: Manifest) -> UIn
     table = np.full(256, IGNORE, np.uint8)
     table[: len(classes)] = [manifest.classes.index(name) for name in classes]
     return table
-

@@ -18,10 +18,10 @@ _COLUMN = 24
 def evaluation_lines(done: Evaluation) -> list[str]:
     """All that is printed of an evaluation."""
     summary, pictures = done.summary, done.pictures
+    images = f"{summary.num_images} images of {pictures.split} at their own sizes"
     head = [
         f"bundle     {done.manifest.name} ({done.bundle})",
-        f"data       {pictures.dataset}: {summary.num_images} images of {pictures.split} "
-        "at their own sizes",
+        f"data       {pictures.dataset}: {images}",
         f"masks by   {done.plan.text()}",
     ]
     if "boundary_f1" in summary.means:
@@ -67,8 +67,8 @@ def _record_lines(record: Record, done: Evaluation) -> list[str]:
     if record.recorded is None:
         return [f"recorded   nothing on {done.pictures.split}; {place} it is {record.repeated:.4f}"]
     line = (
-        f"recorded   mIoU {record.recorded:.4f} on {done.pictures.split}, images and masks {place}; "
-        f"here, so resized: {record.repeated:.4f}"
+        f"recorded   mIoU {record.recorded:.4f} on {done.pictures.split}, images and masks {place};"
+        f" here, so resized: {record.repeated:.4f}"
     )
     if record.reproduced:
         return [f"{line}: as recorded"]

@@ -104,7 +104,7 @@ def score_pictures(
 def confusion_at(
     pictures: PictureSet, predict: Predict, num_classes: int, size: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """The counts (K, K) of all pictures when image and mask have been resized to (height, width)."""
+    """The counts (K, K) of all pictures, image and mask resized to (height, width) before."""
     total = np.zeros((num_classes, num_classes), np.int64)
     for index in range(len(pictures)):
         small: Picture = pictures.read(index).resized(size)
@@ -118,13 +118,10 @@ def _extras(
     return {name: _extra(name, mask_hw, target_hw, num_classes, wanted) for name in wanted.extras}
 
 
-def _extra(
-    name: str, mask_hw: UInt8, target_hw: UInt8, num_classes: int, wanted: Wanted
-) -> Floats:
+def _extra(name: str, mask_hw: UInt8, target_hw: UInt8, num_classes: int, wanted: Wanted) -> Floats:
     if name == "boundary_f1":
         return boundary_f1(mask_hw, target_hw, num_classes, wanted.tolerance)
     if name == "hausdorff_95":
         return hausdorff_95(mask_hw, target_hw, num_classes)
     mine, true = (component_instances(of, target_hw, num_classes) for of in (mask_hw, target_hw))
     return panoptic_counts(mine, true, num_classes)
-

@@ -64,9 +64,7 @@ def summarise(scores: ImageScores, metrics: tuple[str, ...], *, seed: int) -> Su
         means[metric] = _score(mean_score(values_k[None])[0], mean_score(resampled_bk))
     truth_nk = scores.confusion_nkk.sum(axis=2)
     return Summary(
-        pixel_accuracy=_score(
-            float(_accuracy(scores, once_1n)[0]), _accuracy(scores, weights_bn)
-        ),
+        pixel_accuracy=_score(float(_accuracy(scores, once_1n)[0]), _accuracy(scores, weights_bn)),
         means=means,
         classes=classes,
         images_with=tuple(int(count) for count in (truth_nk > 0).sum(axis=0)),

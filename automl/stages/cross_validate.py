@@ -188,4 +188,3 @@ def _taken_up(plan: CrossValidation) -> dict[int, Mapping[str, float]]:
 
 def _folder(plan: CrossValidation, fold: int) -> Path:
     return plan.out / f"fold{fold}"
-

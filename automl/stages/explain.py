@@ -2,9 +2,9 @@
 
 The gradient of the class's score, averaged over the places of a layer's map, weighs its channels;
 what their weighted sum has above 0 speaks for the class. Sources: Selvaraju et al. 2017, "Grad-CAM";
-for segmentation the score is the sum over the pixels that the network gives to the class, Vinogradova
-et al. 2020, "Towards Interpretable Semantic Segmentation via Gradient-weighted Class Activation
-Mapping". The library grad-cam computes it (`pip install automl[explain]`).
+for segmentation the score is the sum over the pixels that the network gives to the class,
+Vinogradova et al. 2020, "Towards Interpretable Semantic Segmentation via Gradient-weighted Class
+Activation Mapping". The library grad-cam computes it (`pip install automl[explain]`).
 
 Shapes: H, W of the picture; h, w of the network; K classes.
 """
@@ -90,9 +90,7 @@ def explain(request: ExplanationRequest) -> Explanation:
     config = trial_record(folder, named).config
     info = folder.dataset()
     label = _label(request.class_name, info)
-    checkpoint = load_checkpoint(
-        folder.trial(config.trial_id) / "checkpoint", torch.device("cpu")
-    )
+    checkpoint = load_checkpoint(folder.trial(config.trial_id) / "checkpoint", torch.device("cpu"))
     if checkpoint is None:
         raise UsageError(f"{request.study}: trial {config.trial_id} has no checkpoint left")
     params = parameters_from(config.params)
@@ -106,9 +104,7 @@ def explain(request: ExplanationRequest) -> Explanation:
     write_bytes(request.out, png_bytes(heat_picture(photo_hwc, heat_hw, own_hw)))
     heat, share = float(heat_hw.sum()), float(own_hw.mean())
     focus = float(heat_hw[own_hw].sum()) / heat if share and heat else None
-    return Explanation(
-        trial_id=config.trial_id, epoch=checkpoint.epoch, share=share, focus=focus
-    )
+    return Explanation(trial_id=config.trial_id, epoch=checkpoint.epoch, share=share, focus=focus)
 
 
 def heat_of(
@@ -210,4 +206,3 @@ def _maker_of_last(encoder: nn.Module, pixels: Tensor) -> nn.Module:
 
 def _channels_first(map_nhwc: Tensor) -> Tensor:
     return map_nhwc.permute(0, 3, 1, 2)
-

@@ -224,7 +224,7 @@ def test_both_confusion_matrices_count_alike_and_rows_are_shares(pair):
 
 def test_labels_that_are_no_class_are_refused():
     good = np.zeros((2, 2), np.uint8)
-    with pytest.raises(ValueError, match="prediction labels must be 0 to 3 .* got 0 to 4"):
+    with pytest.raises(ValueError, match=r"prediction labels must be 0 to 3 .* got 0 to 4"):
         count_confusion(np.array([[0, 4], [0, 0]]), good, CLASSES)
     with pytest.raises(ValueError, match="one shape"):
         count_confusion(good, good[:1], CLASSES)
@@ -234,5 +234,5 @@ def test_a_tolerance_is_of_pixels_or_of_the_diagonal():
     assert Tolerance(0.01, "diagonal").pixels((30, 40)) == pytest.approx(0.5)
     assert Tolerance(3, "pixels").pixels((30, 40)) == 3
     for value, unit in ((-1.0, "pixels"), (math.nan, "pixels"), (1.0, "metres")):
-        with pytest.raises(ValueError, match="tolerance|unit"):
+        with pytest.raises(ValueError, match=r"tolerance|unit"):
             Tolerance(value, unit)

@@ -64,6 +64,6 @@ def test_options_that_cannot_be_are_told(bundle, photos, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
     given = [word.replace("BUNDLE", str(bundle)) for word in words]
+    asked = ["evaluate", str(bundle), "--data", str(photos), *given]
     with pytest.raises(UsageError, match=re.escape(told)):
-        asked = ["evaluate", str(bundle), "--data", str(photos), *given]
         CliRunner().invoke(app, asked, catch_exceptions=False)
