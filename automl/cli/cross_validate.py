@@ -100,9 +100,9 @@ def _plan_lines(plan: CrossValidation) -> list[str]:
     params = ", ".join(f"{name} {_shown(value)}" for name, value in plan.params.items())
     sizes = sorted({plan.folds.size(fold) for fold in range(plan.num_folds)})
     images = " or ".join(map(str, sizes))
-    metric, pool = plan.experiment.objectives[0].metric, len(plan.folds.fold_of)
+    metric = plan.experiment.objectives[0].metric
     return [
-        f"data       {info.name}: {pool} images of train and val in {plan.num_folds} folds of {images}",
+        f"data       {info.name}: {plan.num_folds} folds of {images} images, from train and val",
         f"config     {params}",
         f"training   {train.epochs} epochs a fold, seed {plan.seed}, {plan.threads} CPU thread(s)",
         "",

@@ -14,6 +14,7 @@ from automl.data.dataset import ArrowSplit, Dataset, open_dataset
 from automl.data.stratify import stratified_folds
 from automl.data.writing import DatasetWriter
 from automl.errors import UsageError
+from automl.records import Split
 from automl.store.atomic import staged_folder
 
 #: Fewer images than these of a class leave a fold without any to learn from.
@@ -40,7 +41,7 @@ class Folds:
             DatasetWriter(staged, classes=info.classes, size=info.size) as writer,
         ):
             for (split, row), own in zip(rows, self.fold_of, strict=True):
-                part = "val" if own == fold else "train"
+                part: Split = "val" if own == fold else "train"
                 writer.add(part, split.name(row), split.image(row), split.mask(row))
             test = self.dataset.split("test")
             for row in range(len(test)):

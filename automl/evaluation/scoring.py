@@ -64,7 +64,8 @@ class ImageScores:
         """The IoU of each class in each image; NaN for a class in neither mask."""
         hits = np.diagonal(self.confusion_nkk, axis1=1, axis2=2).astype(np.float64)
         either = self.confusion_nkk.sum(axis=1) + self.confusion_nkk.sum(axis=2) - hits
-        return np.divide(hits, either, out=np.full_like(hits, np.nan), where=either > 0)
+        iou_nk: Floats = np.divide(hits, either, out=np.full_like(hits, np.nan), where=either > 0)
+        return iou_nk
 
     @property
     def miou_n(self) -> Floats:
@@ -76,7 +77,8 @@ class ImageScores:
         present = np.isfinite(iou_nk)
         count = present.sum(axis=1)
         total = np.where(present, iou_nk, 0.0).sum(axis=1)
-        return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        mean_n: Floats = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        return mean_n
 
 
 def score_pictures(

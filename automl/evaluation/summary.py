@@ -133,7 +133,10 @@ _FORMULAS: Mapping[str, Callable[[ImageScores, Floats], Floats]] = {
 
 
 def _ratio(above: Floats, below: NDArray[np.generic]) -> Floats:
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=np.asarray(below) > 0)
+    shares: Floats = np.divide(
+        above, below, out=np.full(above.shape, np.nan), where=np.asarray(below) > 0
+    )
+    return shares
 
 
 def _score(value: float, resampled_b: Floats) -> Score:

@@ -43,4 +43,7 @@ def normalised_rows(confusion: ArrayLike) -> NDArray[np.float64]:
     """
     counts: NDArray[np.float64] = np.asarray(confusion, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    shares: NDArray[np.float64] = np.divide(
+        counts, totals, out=np.zeros_like(counts), where=totals > 0
+    )
+    return shares

@@ -50,7 +50,8 @@ def distances_to(points_hw: Region, outline_hw: Region) -> NDArray[np.float64]:
         _nearest_squared(y_p[at : at + step], x_p[at : at + step], columns, squared_hc)
         for at in range(0, len(y_p), step)
     ]
-    return np.sqrt(np.concatenate([np.zeros(0, np.int64), *nearest]))
+    found: NDArray[np.float64] = np.sqrt(np.concatenate([np.zeros(0, np.int64), *nearest]))
+    return found
 
 
 def _nearest_squared(

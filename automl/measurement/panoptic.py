@@ -70,7 +70,10 @@ def panoptic_quality(counts_k4: NDArray[np.float64]) -> NDArray[np.float64]:
     """PQ of each class from its counts: float64 (K,), NaN for a class without any instance."""
     iou, hits, false, missed = np.moveaxis(counts_k4, -1, 0)
     instances = hits + (false + missed) / 2
-    return np.divide(iou, instances, out=np.full_like(iou, np.nan), where=instances > 0)
+    quality: NDArray[np.float64] = np.divide(
+        iou, instances, out=np.full_like(iou, np.nan), where=instances > 0
+    )
+    return quality
 
 
 def _numbers(segments: Segments, label: int, known_hw: NDArray[np.bool_]) -> NDArray[np.int64]:

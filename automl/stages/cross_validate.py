@@ -174,7 +174,9 @@ def _taken_up(plan: CrossValidation) -> dict[int, Mapping[str, float]]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         declared, folds = document["declaration"], document["folds"]
-        done = {int(each["fold"]): dict(each["scores"]) for each in folds}
+        done: dict[int, Mapping[str, float]] = {
+            int(each["fold"]): dict(each["scores"]) for each in folds
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: damaged: {error!r}; give another --out") from error
     if declared != json.loads(json.dumps(plan.declaration())):

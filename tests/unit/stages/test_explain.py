@@ -2,7 +2,6 @@ import sys
 
 import numpy as np
 import pytest
-import pytorch_grad_cam
 import torch
 from PIL import Image
 from torch import nn
@@ -12,7 +11,8 @@ from automl.jobs.network import build_network
 from automl.records import DatasetInfo, Normalisation, TrialConfig, to_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
-from automl.stages.explain import ExplanationRequest, explain, heat_of
+from automl.stages.explain import ExplanationRequest, explain
+from automl.stages.grad_cam import heat_of
 from automl.store.journal import Journal
 from automl.store.layout import StudyFolder
 from automl.training.checkpoint import Checkpoint, save_checkpoint
@@ -47,15 +47,14 @@ class Classifier(nn.Module):
 
 def by_hand(weights, map_chw):
     heat = np.maximum(np.tensordot(weights, map_chw, 1), 0)
-    heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
-    return heat
+    return (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_of_a_classifier_the_weights_are_those_of_its_head(label):
     network = Classifier()
     pixels = torch.from_numpy(np.random.default_rng(0).random((1, 3, 8, 8), np.float32))
-    heat = heat_of(pytorch_grad_cam, network, network.map, pixels, label)
+    heat = heat_of(network, network.map, pixels, label)
     expected = by_hand(network.head.weight[label].detach().numpy(), pixels[0, :2].numpy())
     np.testing.assert_allclose(heat, expected, atol=1e-4)
 
@@ -63,7 +62,7 @@ def test_of_a_classifier_the_weights_are_those_of_its_head(label):
 def test_of_a_segmentation_the_score_is_that_of_the_pixels_of_the_class():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
     pixels = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 3, 8, 8)).astype("float32"))
-    heat = heat_of(pytorch_grad_cam, network, network[1], pixels, 1)
+    heat = heat_of(network, network[1], pixels, 1)
     features = network[1](network[0](pixels)).detach().requires_grad_()
     logits = network[2](features)[0]
     logits[1][logits.argmax(0) == 1].sum().backward()
@@ -141,6 +140,6 @@ def test_what_cannot_be_explained_is_told(request_of, study, tmp_path, monkeypat
         file.unlink()
     with pytest.raises(UsageError, match="has no checkpoint left"):
         explain(request_of())
-    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    monkeypatch.setitem(sys.modules, "automl.stages.grad_cam", None)
     with pytest.raises(UsageError, match=r"pip install 'automl\[explain\]'"):
         explain(request_of())
