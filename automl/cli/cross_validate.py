@@ -104,7 +104,7 @@ def _plan_lines(plan: CrossValidation) -> list[str]:
     return [
         f"data       {info.name}: {plan.num_folds} folds of {images} images, from train and val",
         f"config     {params}",
-        f"training   {train.epochs} epochs a fold, seed {plan.seed}, {plan.threads} CPU thread(s)",
+        f"training   {train.epochs} epochs a fold, seed {plan.seed}, CPU threads {plan.threads}",
         "",
         f"fold  images  {metric}",
         *(_fold_line(plan, fold, metric, plan.done[fold]) for fold in sorted(plan.done)),

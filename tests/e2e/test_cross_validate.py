@@ -7,9 +7,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_a_killed_cross_validation_goes_on_with_the_next_fold(
-    cli, start_cli, tiny_space, tmp_path
-):
+def test_a_killed_cross_validation_goes_on_with_the_next_fold(cli, start_cli, tiny_space, tmp_path):
     words = ("cross-validate", "--space", tiny_space, "--folds", 2, "--epochs", 1, "--threads", 1)
     process = start_cli(*words, "--out", "cut")
     for line in process.stdout:
