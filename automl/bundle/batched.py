@@ -112,6 +112,11 @@ def different_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
+def core_logits(model: ModelProto) -> str:
+    """The name of the logits of the network in a bundle's graph; BundleError for another graph."""
+    return _ends_of_core(model)[1]
+
+
 def _rebuilt(wrapped: bytes, size: tuple[int, int], batch: Batch) -> tuple[ModelProto, str]:
     """The model of `batched`, and the name of the logits in it."""
     if batch != ANY and batch < 1:

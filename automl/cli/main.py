@@ -13,7 +13,11 @@ from automl import __version__
 from automl.cli.agent import agent_app
 from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
+from automl.cli.compare import compare
+from automl.cli.cross_validate import cross_validate
 from automl.cli.data import data_app
+from automl.cli.evaluate import evaluate
+from automl.cli.explain import explain
 from automl.cli.predict import predict
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
@@ -58,6 +62,10 @@ def _options(
 app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(serve)
+app.command(no_args_is_help=True)(evaluate)
+app.command(no_args_is_help=True)(compare)
+app.command("cross-validate", no_args_is_help=True)(cross_validate)
+app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.add_typer(bundle_app, name="bundle")
