@@ -18,6 +18,7 @@ from automl.cli.predict import predict
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
 from automl.cli.space import space_app
+from automl.cli.train import train
 from automl.errors import AutomlError, UsageError
 
 _EPILOG = (
@@ -55,6 +56,7 @@ def _options(
 
 
 app.command(no_args_is_help=True)(search)
+app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)

@@ -16,13 +16,17 @@ from automl.training.loop import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What was asked for: a trial's parameters and seed, and what the experiment declares."""
+    """What was asked for: a trial's parameters and seed, and what the experiment declares.
+
+    `given` names the parameters that trained weights decide, where the trial begins with some.
+    """
 
     params: TrialParameters
     seed: int
     precision: str
     info: DatasetInfo
     fidelity: Fidelity = FULL
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
