@@ -15,6 +15,7 @@ from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
 from automl.cli.data import data_app
 from automl.cli.predict import predict
+from automl.cli.pretrain import pretrain
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
 from automl.cli.space import space_app
@@ -57,6 +58,7 @@ def _options(
 
 app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(train)
+app.command(no_args_is_help=True)(pretrain)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
