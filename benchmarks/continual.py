@@ -1,11 +1,11 @@
-"""Does elastic weight consolidation forget less than plain fine-tuning, and what does it cost?
+"""Whether elastic weight consolidation forgets less than plain fine-tuning, and what it costs.
 
 The images of a dataset are divided by brightness at the median of the train split: the bright part
 is the old data, the dark one the new. Both train on their part of train, and are scored on every
-second image of their part of test (of CamVid's own val all images are dark). A network is trained on the old data, then goes on with the
-new data under several strengths, each by `automl train` itself.
+second image of their part of test (of CamVid's own val all images are dark). A network is trained
+on the old data, then goes on with the new data under several strengths, each by `automl train`.
 
-    python benchmarks/continual.py --data ../shared/data/camvid --seeds 2
+    python benchmarks/continual.py --data ../shared/data/camvid --seeds 0 1
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ target: {{rounds: 3}}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1))
     parser.add_argument("--epochs", type=int, nargs=2, default=(12, 6), metavar=("OLD", "NEW"))
     parser.add_argument("--lambdas", type=float, nargs="+", default=(0, 1, 10, 100, 1000))
     options = parser.parse_args()
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, root: Path) -> None:
     old_epochs, new_epochs = options.epochs
     print(f"{old_epochs} epochs on the bright part, then {new_epochs} on the dark one; mIoU")
     print("seed  lambda  old before  old after  change  new before  new after  change")
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         start = root / f"old{seed}"
         train("--space", space, "--data", bright, "--out", start, old_epochs, seed)
         for strength in options.lambdas:
@@ -95,7 +95,9 @@ def halves(dataset: Dataset, root: Path) -> tuple[Path, Path]:
         place.mkdir()
         with DatasetWriter(place, classes=dataset.info.classes, size=dataset.info.size) as writer:
             for split in SPLITS:
-                source, step = ("train", slice(None)) if split == "train" else ("test", STEPS[split])
+                source, step = (
+                    ("train", slice(None)) if split == "train" else ("test", STEPS[split])
+                )
                 rows = np.flatnonzero((brightness[source] > middle) == is_bright)[step]
                 copy(dataset, source, rows, split, writer)
                 print(f"{name}: {len(rows)} {split} images", flush=True)

@@ -42,7 +42,8 @@ def pretrain(
 
     if learning_rate <= 0 or temperature <= 0:
         raise UsageError(
-            f"--learning-rate, --temperature: given {learning_rate:g}, {temperature:g}; allowed: > 0"
+            f"--learning-rate, --temperature: given {learning_rate:g}, {temperature:g}; "
+            "allowed: > 0"
         )
     experiment = load_experiment(space, Overrides(data=data))
     typer.secho("loading PyTorch ...", err=True, dim=True)
@@ -71,8 +72,8 @@ def pretrain(
     typer.echo(f"pretrains  {name}, {epochs} epochs, batches of {images} images, seed {seed}")
     if images < USEFUL_BATCH:
         typer.echo(
-            f"warning: {images} images a batch: each view has only {2 * images - 2} others to differ "
-            f"from, and little is learnt below {USEFUL_BATCH} images"
+            f"warning: {images} images a batch: each view has only {2 * images - 2} others to "
+            f"differ from, and little is learnt below {USEFUL_BATCH} images"
         )
     typer.echo("\n    epoch        loss")
     try:

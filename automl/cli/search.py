@@ -117,9 +117,7 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and no old study removed, before it is known that jobs can run.
-        folder = opened_folder(
-            experiment, root.absolute(), dataset.info, overwrite=where.overwrite
-        )
+        folder = opened_folder(experiment, root.absolute(), dataset.info, overwrite=where.overwrite)
         latency = backend.stopwatch().describe()
         for line in describe_plan(experiment, backend.describe(), latency, root):
             console.print(line, highlight=False, markup=False)

@@ -47,7 +47,9 @@ def train(
     ] = None,
     params: Annotated[
         list[str] | None,
-        typer.Option(help="Values of parameters: learning_rate=1e-3,batch_size=4. May be repeated."),
+        typer.Option(
+            help="Values of parameters: learning_rate=1e-3,batch_size=4. May be repeated."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to train.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training.")] = None,
@@ -188,9 +190,7 @@ def _run(plan: TrainingPlan, out: Path, where: _Where) -> None:
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and nothing old removed, before it is known that it can run.
-        folder = opened_folder(
-            experiment, out.absolute(), dataset.info, overwrite=where.overwrite
-        )
+        folder = opened_folder(experiment, out.absolute(), dataset.info, overwrite=where.overwrite)
         for line in plan_lines(plan, backend.describe(), out):
             typer.echo(line)
         study = Study(

@@ -1,4 +1,4 @@
-"""What `automl train` prints: the plan, a line an epoch, what was exported, learnt and forgotten."""
+"""What `automl train` prints: plan, epochs, what was exported, learnt and forgotten."""
 
 from __future__ import annotations
 

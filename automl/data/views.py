@@ -23,7 +23,7 @@ from automl.data.dataset import ArrowSplit, UInt8
 _CROP = (0.2, 1.0)
 
 #: The jitter of colours, of SimCLR's strength 0.5: brightness, contrast, saturation, then hue.
-_JITTER, _HUE = 0.4, 0.1
+_JITTER, _HUE = (0.6, 1.4), 0.1
 
 #: Tell the streams of random numbers of one epoch apart.
 _ORDER, _VIEWS = 0, 1
@@ -33,15 +33,14 @@ class RandomView:
     """Gives a random view of an image, the same for the same seed; `size` is (height, width)."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        jitter = {"brightness": _JITTER, "contrast": _JITTER, "saturation": _JITTER, "hue": _HUE}
         self._pipeline: Any = alb.Compose(
             [
                 alb.RandomResizedCrop(size=size, scale=_CROP, p=1.0),
                 alb.HorizontalFlip(p=0.5),
                 alb.ColorJitter(
-                    brightness=(1 - _JITTER, 1 + _JITTER),
-                    contrast=(1 - _JITTER, 1 + _JITTER),
-                    saturation=(1 - _JITTER, 1 + _JITTER),
+                    brightness=_JITTER,
+                    contrast=_JITTER,
+                    saturation=_JITTER,
                     hue=(-_HUE, _HUE),
                     p=0.8,
                 ),

@@ -10,7 +10,7 @@ _OUTPUT_STRIDE = 32
 
 
 def bare_encoder(name: str, size: tuple[int, int], *, seed: int) -> tuple[TimmEncoder, int]:
-    """timm's `name` from scratch for images of `size`, and the channels of its coarsest map.
+    """The encoder `name` of timm from scratch, for images of `size`; the channels of its last map.
 
     The same seed gives the same weights. Raises UsageError for a name that timm does not have, or
     that gives no feature maps of this size.

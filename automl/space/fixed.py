@@ -32,7 +32,9 @@ def parse_assignments(words: Sequence[str], option: str) -> dict[str, Scalar]:
         elif name not in PARAMETERS:
             meant = nearest(name, PARAMETERS)
             hint = "" if meant is None else f"; did you mean {meant}?"
-            faults.append(f"{option}: no parameter {name!r}; allowed: {', '.join(PARAMETERS)}{hint}")
+            faults.append(
+                f"{option}: no parameter {name!r}; allowed: {', '.join(PARAMETERS)}{hint}"
+            )
         else:
             limits = PARAMETERS[name]
             parsed = _parsed(limits, value)
@@ -68,8 +70,9 @@ def single_trial(
 ) -> Experiment:
     """The experiment that trains these values alone, from its first epoch to its last.
 
-    Data, training, target and INT8 stay as declared where nothing else is given. What belongs to a search is left out: rungs
-    and what they train on, budgets, constraints, inherited weights, students and further seeds.
+    Data, training, target and INT8 stay as declared where nothing else is given. What belongs to a
+    search is left out: rungs and what they train on, budgets, constraints, inherited weights,
+    students and further seeds.
     Raises FaultsError, a SpaceError, where the values cannot be combined.
     """
     plain: dict[str, Any] = experiment.to_json()

@@ -48,7 +48,9 @@ def check_request(request: PretrainingRequest) -> None:
     if request.out.suffix != ".safetensors":
         raise UsageError(f"--out: given {request.out}; allowed: a file that ends in .safetensors")
     if request.out.exists():
-        raise UsageError(f"--out: {request.out} is there already; choose another file, or remove it")
+        raise UsageError(
+            f"--out: {request.out} is there already; choose another file, or remove it"
+        )
 
 
 def pretrain_encoder(
@@ -111,7 +113,8 @@ def _settings(request: PretrainingRequest, dataset: Dataset) -> FitSettings:
 
 def _write(request: PretrainingRequest, dataset: Dataset, encoder: TimmEncoder) -> None:
     tensors: dict[str, torch.Tensor] = {
-        name: value.detach().cpu().contiguous() for name, value in encoder.model.state_dict().items()
+        name: value.detach().cpu().contiguous()
+        for name, value in encoder.model.state_dict().items()
     }
     origin = {
         "encoder": request.encoder,

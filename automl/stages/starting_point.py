@@ -1,7 +1,7 @@
-"""From what the user names to trained weights: a bundle, a trial, a checkpoint, or a weights folder.
+"""From what the user names to trained weights: a bundle, a trial, a checkpoint, or a folder.
 
-A bundle's ONNX file cannot be trained (see `jobs/trained`), so a bundle stands for the checkpoint of
-the network that it was exported from, as long as it lies in the study that made it.
+A bundle's ONNX file cannot be trained (see `jobs/trained`), so a bundle stands for the checkpoint
+of the network that it was exported from, as long as it lies in the study that made it.
 """
 
 from __future__ import annotations

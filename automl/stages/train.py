@@ -42,9 +42,7 @@ class TrainingReport:
     continual: ContinualReport | None
 
 
-def train_once(
-    study: Study, start: Start | None, *, clock: Callable[[], float]
-) -> TrainingReport:
+def train_once(study: Study, start: Start | None, *, clock: Callable[[], float]) -> TrainingReport:
     """Run what is left of a training, to its verified bundles, one for each precision.
 
     Raises:

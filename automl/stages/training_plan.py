@@ -75,7 +75,9 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     """
     named = (request.space, request.trial, request.continue_from)
     if sum(value is not None for value in named) != 1:
-        raise UsageError("give one of --space, --trial and --continue-from: they exclude each other")
+        raise UsageError(
+            "give one of --space, --trial and --continue-from: they exclude each other"
+        )
     if request.continue_from is None and (request.old_data is not None or request.ewc_lambda > 0):
         raise UsageError("--old-data and --ewc-lambda go with --continue-from")
     if request.space is not None:

@@ -43,9 +43,9 @@ def fisher_diagonal(
                 log_likelihood, list(parameters.values()), allow_unused=True
             )
             pixels = image_1chw.shape[-2] * image_1chw.shape[-1]
-            for total, gradient in zip(sums.values(), gradients, strict=True):
+            for name, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
-                    total += gradient.detach() ** 2 / pixels
+                    sums[name] += gradient.detach() ** 2 / pixels
             count += 1
     if count == 0:
         raise ValueError("the Fisher information needs at least 1 image, got none")

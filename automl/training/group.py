@@ -29,7 +29,7 @@ _MEETING = ("MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchedRank:
-    """This process among those that were launched together, on all machines and on its own."""
+    """The place of this process among those launched together, on all machines and on its own."""
 
     rank: int
     world_size: int

@@ -82,6 +82,4 @@ def pretrain(
             progress.train_seconds += seconds.train
             checkpoints.save(progress)
             hear(progress.epoch, mean_loss)
-    return PretrainingResult(
-        losses=tuple(progress.losses), chance=math.log(2 * views.images - 1)
-    )
+    return PretrainingResult(losses=tuple(progress.losses), chance=math.log(2 * views.images - 1))

@@ -1,4 +1,4 @@
-"""One training by hand, as a user types it: alone, killed, by torchrun, and from trained weights."""
+"""One training by hand, as a user types it: killed, by torchrun, and from trained weights."""
 
 import json
 import shutil

@@ -16,7 +16,7 @@ def rows(images, values, seed):
 
 
 def by_definition(projected, temperature):
-    """The mean over all views of -log(exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t))."""
+    """The mean over views i of -log(exp(s(i, j) / t) / sum over k != i of exp(s(i, k) / t))."""
     vectors = projected.tolist()
     count = len(vectors)
 
@@ -73,5 +73,5 @@ def test_views_that_agree_alone_cost_least():
 
 @pytest.mark.parametrize(("count", "temperature"), [(3, 0.5), (2, 0.5), (4, 0.0)])
 def test_what_has_no_loss_is_refused(count, temperature):
-    with pytest.raises(ValueError, match="needs two views|temperature"):
+    with pytest.raises(ValueError, match=r"needs two views|temperature"):
         nt_xent(torch.ones(count, 2), temperature)
