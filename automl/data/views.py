@@ -7,6 +7,7 @@ appendix A; crops keep at least a fifth of the area, as small pictures of whole 
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from automl.data.augment import alb
+# Read by albumentations when it is imported: without it each import asks PyPI for its version.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as alb
+
 from automl.data.batching import Batch
 from automl.data.dataset import ArrowSplit, UInt8
 

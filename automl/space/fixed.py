@@ -10,7 +10,7 @@ from automl.errors import UsageError
 from automl.records import Scalar
 from automl.space.experiment import Experiment
 from automl.space.limits import Limits, nearest
-from automl.space.parameters import PARAMETERS
+from automl.space.parameter_table import PARAMETERS
 
 #: A comma ends an assignment only where the next one begins: paths may hold commas.
 _BETWEEN = re.compile(r",(?=\s*[a-z_]+=)")

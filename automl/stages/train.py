@@ -58,8 +58,8 @@ def train_once(study: Study, start: Start | None, *, clock: Callable[[], float])
         (result,) = search(study, journal, clock=clock)
         ranking = rank(study, compress(study, [result]))
         repeats = Repeats(metric=study.experiment.objectives[0].metric)
-        named = {candidate.lineage.precision: candidate for candidate in ranking.candidates}
-        bundles = write_bundles(study, ranking, repeats, dict(named))
+        named: dict[str, Candidate] = {c.lineage.precision: c for c in ranking.candidates}
+        bundles = write_bundles(study, ranking, repeats, named)
         _keep_weights(study)
         continual = None if start is None else report_continual(study, old, named["fp32"])
     return TrainingReport(
