@@ -96,7 +96,12 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
 def _of_space(request: TrainingRequest, space: Experiment) -> TrainingPlan:
     params = {**space.space.default(), **request.params}
     experiment = _single(request, space, params, space.search.seed)
-    return TrainingPlan(experiment=experiment, origin="the default of the space")
+    return TrainingPlan(experiment=experiment, origin=_origin(request))
+
+
+def _origin(request: TrainingRequest) -> str:
+    given = f" with {', '.join(request.params)} as given" if request.params else ""
+    return f"the default of the space{given}"
 
 
 def _of_trial(request: TrainingRequest, given: Path) -> TrainingPlan:

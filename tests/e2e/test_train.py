@@ -8,20 +8,21 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from automl.store.journal import read_journal
 
 pytestmark = pytest.mark.slow
 
 SPACE = """
-data: {source: "builtin:surface-defects", size: [32, 32]}
+data: {source: data, size: [32, 32]}
 space:
   encoder: mobilenetv3_small_050
   decoder: fpn_lite
   decoder_width: {choice: [16, 24], default: 16}
   learning_rate: 2.0e-3
   augmentation: light
-  batch_size: 16
+  batch_size: 4
 train: {epochs: 2}
 compress: {int8: false}
 target: {rounds: 3}
@@ -42,7 +43,8 @@ main()
 
 
 @pytest.fixture
-def space(tmp_path):
+def space(tiny_dataset, tmp_path):
+    assert tiny_dataset == tmp_path / "data"
     file = tmp_path / "space.yaml"
     file.write_text(SPACE)
     return file
@@ -78,14 +80,14 @@ def test_a_killed_training_goes_on_and_ends_as_if_undisturbed(cli, start_cli, sp
 
     repeated = cli("reproduce", "cut", 0, "--epochs-only", 1)
     assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
-    other = cli(*words, "--out", "cut", "--params", "batch_size=8")
+    other = cli(*words, "--out", "cut", "--params", "batch_size=2")
     assert other.returncode == 2
     assert "batch_size" in other.stderr
     assert "--overwrite" in other.stderr
 
 
-def test_two_processes_of_torchrun_train_as_one(environment, tmp_path):
-    (tmp_path / "space.yaml").write_text(RANKED)
+def test_two_processes_of_torchrun_train_as_one(environment, space, tmp_path):
+    space.write_text(RANKED)
     (tmp_path / "main.py").write_text(WITHOUT_DROPOUT)
     words = ["main.py", "train", "--space", "space.yaml", "--epochs", "2", "--out"]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -114,8 +116,7 @@ def test_two_processes_of_torchrun_train_as_one(environment, tmp_path):
 
 
 def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tmp_path):
-    imported = ["--size", 32, 32, "--split-seed", 5]
-    assert cli("data", "import", "builtin:surface-defects", "new", *imported).returncode == 0
+    darken(shutil.copytree(tmp_path / "data", tmp_path / "new"))
     assert cli("train", "--space", space, "--out", "old").returncode == 0
     words = ["train", "--data", "new", "--epochs", 1, "--continue-from"]
     held = cli(*words, "old/bundles/fp32", "--out", "held", "--ewc-lambda", 10)
@@ -124,7 +125,7 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     assert "miou on val, ewc-lambda 10" in held.stdout
     report = json.loads((tmp_path / "held" / "continual.json").read_text())
     assert [row["data"] for row in report["scores"]] == ["old", "new"]
-    assert report["fisher_images"] == 200
+    assert report["fisher_images"] == 4
     shipped = json.loads((tmp_path / "old" / "bundles" / "fp32" / "bundle.json").read_text())
     old, _ = report["scores"]
     assert old["before"]["miou"] == shipped["metrics"]["val"]["miou"]
@@ -146,20 +147,6 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     assert moved.returncode == 0, moved.stdout + moved.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--space", "quickstart.yaml", "--params", "gama=1"], "did you mean gamma?"),
-        (["--space", "quickstart.yaml", "--ewc-lambda", "1"], "go with --continue-from"),
-        (["--space", "quickstart.yaml", "--trial", "a/1"], "exclude each other"),
-        (["--trial", "nowhere/4"], "nowhere is no study"),
-        (["--continue-from", "/nowhere/b"], "nothing to continue from"),
-        (["--space", "quickstart.yaml", "--params", "encoder=resnet17"], "resnet"),
-    ],
-)
-def test_what_cannot_be_is_told_before_any_work(cli, tmp_path, words, told):
-    done = cli("train", "--out", "out", *words)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+def darken(root):
+    for file in root.glob("*/images/*.png"):
+        Image.open(file).point(lambda value: value // 2).save(file)
