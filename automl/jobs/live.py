@@ -11,6 +11,7 @@ from automl.jobs.applied_network import twin_of
 from automl.models.build import SegmentationNet
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
+from automl.space.policies.policy import Policy
 from automl.training.loop import Run
 
 
@@ -19,6 +20,7 @@ class Sample:
     """What was asked for: a trial's parameters and seed, and what the experiment declares.
 
     `given` names the parameters that trained weights decide, where the trial begins with some.
+    `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
     """
 
     params: TrialParameters
@@ -27,6 +29,7 @@ class Sample:
     info: DatasetInfo
     fidelity: Fidelity = FULL
     given: frozenset[str] = frozenset()
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)

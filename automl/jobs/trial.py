@@ -27,6 +27,7 @@ from automl.jobs.settings import fit_settings
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
+from automl.space.policies.searched import resolved_policy
 from automl.store.atomic import write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.loop import prepared
@@ -125,7 +126,9 @@ def train_in_this_process(run: TrialRun) -> bool:
     with noting_memory(run.folder, params.batch_size):
         dataset = run.context.dataset()
         beginning = beginning_of(run.context.folder)
-        train, fidelity = run.context.experiment.train, run.context.experiment.fidelity
+        experiment = run.context.experiment
+        train, fidelity = experiment.train, experiment.fidelity
+        policy = experiment.policy(run.config.params)
         sample = Sample(
             params=params,
             seed=run.config.seed,
@@ -133,13 +136,20 @@ def train_in_this_process(run: TrialRun) -> bool:
             info=dataset.info,
             fidelity=fidelity,
             given=beginning.given,
+            # Not asked of the experiment, whose answer trains: the two are compared.
+            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
         )
         normalisation = beginning.normalisation(params, dataset.info)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
         with prepared(
             beginning.network(params, dataset.info, seed=run.config.seed),
             dataset,
-            replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
+            replace(
+                settings,
+                augmentation=params.augmentation if policy is None else policy,
+                fidelity=fidelity,
+                micro_batches=micro_batches(run.folder),
+            ),
             step_loss=beginning.step_loss(params, dataset.info),
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
