@@ -19,10 +19,12 @@ from automl.cli.data import data_app
 from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
 from automl.cli.predict import predict
+from automl.cli.pretrain import pretrain
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
 from automl.cli.serve import serve
 from automl.cli.space import space_app
+from automl.cli.train import train
 from automl.errors import AutomlError, UsageError
 
 _EPILOG = (
@@ -60,6 +62,8 @@ def _options(
 
 
 app.command(no_args_is_help=True)(search)
+app.command(no_args_is_help=True)(train)
+app.command(no_args_is_help=True)(pretrain)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(serve)
 app.command(no_args_is_help=True)(evaluate)

@@ -20,12 +20,13 @@ from automl.compression.prune import prune
 from automl.compression.quantize import quantize_int8
 from automl.data.dataset import Dataset
 from automl.errors import TrialError
+from automl.jobs.beginning import beginning_of
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import export_wrapped, size_measurements, wrap_core
 from automl.jobs.inheritance import inherit_weights
 from automl.jobs.network import build_network, example_image, restore_network
 from automl.jobs.settings import combined_loss, fit_settings
-from automl.models.build import SegmentationNet, normalisation_for
+from automl.models.build import SegmentationNet
 from automl.records import (
     Candidate,
     Lineage,
@@ -131,17 +132,22 @@ def _trained(job: CompressJob) -> _Network:
     checkpoint = load_checkpoint(folder, torch.device("cpu"))
     if checkpoint is None:
         raise TrialError(f"{folder}: no whole checkpoint is left")
+    beginning = beginning_of(job.context.folder)
     return _Network(
         name=job.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
-        normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        normalisation=beginning.normalisation(params, info),
         policy_params=policy_parameters(job.config.params),
         lineage=Lineage(
             trial_id=job.config.trial_id,
             kind="trial",
             precision="fp32",
-            recipe={"epochs": checkpoint.epoch, "pruning_ratio": params.pruning_ratio},
+            recipe={
+                "epochs": checkpoint.epoch,
+                "pruning_ratio": params.pruning_ratio,
+                **beginning.recipe,
+            },
         ),
     )
 

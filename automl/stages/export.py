@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,6 +49,16 @@ def export(study: Study, ranking: Ranking, repeats: Repeats) -> dict[str, Path]:
     }
     if study.experiment.export.bundles == "front":
         chosen |= {candidate.candidate_id: candidate for candidate in ranking.front}
+    return write_bundles(study, ranking, repeats, chosen)
+
+
+def write_bundles(
+    study: Study, ranking: Ranking, repeats: Repeats, chosen: Mapping[str, Candidate]
+) -> dict[str, Path]:
+    """Write and verify a bundle of each candidate under its name, and remove all others.
+
+    Raises as `export` does.
+    """
     study.narrator.say(f"export: {len(chosen)} bundles")
     golden = golden_images(study.dataset.split("val"), study.experiment.export.golden_samples)
     bundles = {name: study.folder.bundle(name) for name in chosen}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from automl.bundle.evaluation import confusion_of
 from automl.bundle.runtime import open_session
+from automl.data.dataset import Dataset
 from automl.jobs.costs import latency_measurement, ranking_ms, timing_of
 from automl.measurement.latency import LatencyStats
 from automl.measurement.quality import scores as quality_of
@@ -60,21 +61,27 @@ def _kept(
 
 
 def _scores(study: Study, artifact: Path, split: Split) -> tuple[Measurement, ...]:
-    info = study.dataset.info
-    rows = study.dataset.split(split)
-    images = (rows.image(row) for row in range(len(rows)))
-    masks = (rows.mask(row) for row in range(len(rows)))
-    session = open_session(artifact, threads=study.backend.threads_per_job())
-    scores = quality_of(confusion_of(session, images, masks, len(info.classes)))
-    named: dict[str, float] = {
-        "miou": scores.miou,
-        "dice": scores.dice,
-        "pixel_accuracy": scores.pixel_accuracy,
-        **{f"iou.{k}": v for k, v in zip(info.classes, scores.iou, strict=True) if v is not None},
-    }
+    named = file_quality(artifact, study.dataset, split, threads=study.backend.threads_per_job())
     return tuple(
         Measurement(metric=name, value=value, split=split) for name, value in named.items()
     )
+
+
+def file_quality(
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int
+) -> dict[str, float]:
+    """The quality of an exported file on a split, by metric."""
+    classes, rows = dataset.info.classes, dataset.split(split)
+    images = (rows.image(row) for row in range(len(rows)))
+    masks = (rows.mask(row) for row in range(len(rows)))
+    session = open_session(artifact, threads=threads)
+    scores = quality_of(confusion_of(session, images, masks, len(classes)))
+    return {
+        "miou": scores.miou,
+        "dice": scores.dice,
+        "pixel_accuracy": scores.pixel_accuracy,
+        **{f"iou.{k}": v for k, v in zip(classes, scores.iou, strict=True) if v is not None},
+    }
 
 
 def _latencies(study: Study, artifacts: Sequence[Path]) -> list[tuple[Measurement, ...]]:

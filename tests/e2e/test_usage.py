@@ -26,6 +26,8 @@ def test_help_imports_neither_torch_nor_ray():
     [
         [],
         ["search"],
+        ["train"],
+        ["pretrain"],
         ["predict"],
         ["reproduce"],
         ["data"],
