@@ -159,7 +159,7 @@ def _verdict(faults: list[str], measured: Measured, gates: Gates) -> tuple[Outco
         return "accepted", pace
     if gates.allow_slower_if_smaller and measured.size_mb < measured.float_size_mb:
         share = 1 - measured.size_mb / measured.float_size_mb
-        return "smaller", f"{pace}; kept because it is {share:.0%} smaller"
+        return "smaller", f"{pace}; kept because it is {share * 100:.0f} % smaller"
     return "refused", pace
 
 
