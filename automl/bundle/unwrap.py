@@ -12,9 +12,7 @@ from automl.errors import BundleError
 from automl.store import atomic
 
 
-def unwrap_network(
-    wrapped: Path, core: Path, *, size: tuple[int, int], num_classes: int
-) -> None:
+def unwrap_network(wrapped: Path, core: Path, *, size: tuple[int, int], num_classes: int) -> None:
     """Write the network inside `wrapped` to `core`: float32 (1, 3, h, w) to (1, K, h, w).
 
     Raises BundleError for a graph that `wrap_network` did not make.

@@ -86,7 +86,9 @@ def quantize(
     try:
         done = climb(plan, meter, lambda rung: typer.echo(_row(rung)))
     except KeyboardInterrupt:
-        typer.echo(f"\nStopped; finished rungs are kept in {out}: the same command goes on.", err=True)
+        typer.echo(
+            f"\nStopped; finished rungs are kept in {out}: the same command goes on.", err=True
+        )
         raise typer.Exit(_INTERRUPTED) from None
     for line in _closing(done.ladder, done.bundle, out):
         typer.echo(line)

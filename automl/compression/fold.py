@@ -30,9 +30,7 @@ def fold_batch_norms(model: Network, example_nchw: Tensor) -> Network:
     """
     folded = copy.deepcopy(model).eval()
     # A blank image would hide what a norm does.
-    probe = torch.randn(
-        example_nchw.shape, generator=torch.Generator().manual_seed(0)
-    ).contiguous()
+    probe = torch.randn(example_nchw.shape, generator=torch.Generator().manual_seed(0)).contiguous()
     with torch.no_grad():
         before = folded(probe)
         for conv_name, norm_name in _pairs(folded, probe):

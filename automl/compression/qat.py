@@ -78,7 +78,9 @@ class FakeQuantization:
 
     def __init__(self, model: nn.Module) -> None:
         self._convolutions = [
-            (name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)
+            (name, module)
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Conv2d)
         ]
         self._hooks = []
         for _, conv in self._convolutions:

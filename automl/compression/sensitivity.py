@@ -67,7 +67,8 @@ def layer_errors(core: Path, images_nchw: Iterable[NDArray[np.float32]]) -> list
                 LayerError(
                     name=name,
                     error=_error(
-                        exact, _logits(quantized(prepared, ranges, Int8Scheme(), only=(name,)), images)
+                        exact,
+                        _logits(quantized(prepared, ranges, Int8Scheme(), only=(name,)), images),
                     ),
                 )
                 for name in _layers(prepared)

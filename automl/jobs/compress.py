@@ -100,7 +100,9 @@ def _float_id(job: CompressJob) -> str:
 def _is_done(job: CompressJob) -> bool:
     float_file = job.context.folder.candidate(_float_id(job)) / RECORD
     with_int8 = job.context.experiment.compress.int8 is not None
-    return float_file.exists() and not (with_int8 and ladder_of(job.context.folder, job.name) is None)
+    return float_file.exists() and not (
+        with_int8 and ladder_of(job.context.folder, job.name) is None
+    )
 
 
 def _made(job: CompressJob) -> tuple[str, ...]:

@@ -122,9 +122,7 @@ def _task(
     )
 
 
-def _write_chosen(
-    context: JobContext, network: TrainedNetwork, ladder: Ladder, rung: Rung
-) -> None:
+def _write_chosen(context: JobContext, network: TrainedNetwork, ladder: Ladder, rung: Rung) -> None:
     """The chosen rung's files as a candidate, scores included."""
     candidate_id = int8_id(network.name)
     source = _place(context.folder, network.name) / rung.name

@@ -36,10 +36,11 @@ class Int8Settings(Settings):
     allow_slower_if_smaller: bool = True
     """Whether a form that keeps its accuracy but is not faster is kept for its size: it may then be
     `smallest`, and be on the front only where size_mb is an objective."""
-    rungs: tuple[RungName, ...] = ("per_channel", "entropy", "percentile", "mixed", "qat")
+    rungs: tuple[RungName, ...] = ("per_channel", "entropy", "percentile", "mixed")
     """The forms in the order in which they are tried. per_tensor: one scale for all weights of a
     layer; per_channel: one for each output channel; entropy, percentile: ranges without outliers;
-    mixed: the most sensitive layers stay in FP32; qat: the network is fine-tuned for INT8."""
+    mixed: the most sensitive layers stay in FP32; qat: the network is fine-tuned for INT8, which
+    trains and is therefore asked for."""
     qat_epochs: Count = 2
     """Epochs of that fine-tuning."""
     qat_learning_rate: Positive | None = None

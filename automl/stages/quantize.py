@@ -43,7 +43,13 @@ from automl.records import Split, to_json
 from automl.space.compression import Int8Settings
 from automl.stages.export import golden_images
 from automl.stages.quantize_subject import Subject, find_subject
-from automl.store.atomic import remove_abandoned, replace_folder, staged_folder, staged_path, write_json
+from automl.store.atomic import (
+    remove_abandoned,
+    replace_folder,
+    staged_folder,
+    staged_path,
+    write_json,
+)
 
 #: The rungs of each runtime, least costly first. Only OpenVINO gains by the layout of NNCF.
 RUNGS = {
@@ -255,9 +261,7 @@ def _write_bundle(plan: QuantizePlan, ladder: Ladder, stats: LatencyStats) -> Pa
     return place
 
 
-def _manifest(
-    plan: QuantizePlan, ladder: Ladder, artifact: Path, stats: LatencyStats
-) -> Manifest:
+def _manifest(plan: QuantizePlan, ladder: Ladder, artifact: Path, stats: LatencyStats) -> Manifest:
     subject, info, won = plan.subject, plan.dataset.info, _won(ladder)
     scored = {
         split: score_file(artifact, plan.dataset, split, threads=plan.request.threads)

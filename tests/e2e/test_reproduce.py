@@ -1,8 +1,8 @@
 """A trial again, and finalists again, as a user asks for them."""
 
 import json
-import re
 import os
+import re
 import signal
 import subprocess
 import sys

@@ -53,7 +53,9 @@ def test_what_training_computes_is_what_onnx_runtime_will(net, tmp_path):
     export_network(folded, size=SIZE, path=tmp_path / "core.onnx")
     ranges = ranges_in_export(tmp_path / "core.onnx", learnt)
     assert len(ranges) == 3
-    quantize_int8(tmp_path / "core.onnx", tmp_path / "int8.onnx", images(20), Int8Scheme(ranges=ranges))
+    quantize_int8(
+        tmp_path / "core.onnx", tmp_path / "int8.onnx", images(20), Int8Scheme(ranges=ranges)
+    )
     session = open_core(tmp_path / "int8.onnx", threads=1)
     exact = open_core(tmp_path / "core.onnx", threads=1)
     found = _levels([session.run(image) for image in given], tmp_path / "int8.onnx")

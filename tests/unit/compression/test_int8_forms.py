@@ -79,15 +79,15 @@ def test_per_channel_beats_per_tensor_where_channels_differ(tmp_path):
     for name, per_channel in (("tensor", False), ("channel", True)):
         scheme = Int8Scheme(per_channel=per_channel)
         quantize_int8(core, tmp_path / f"{name}.onnx", images(4), scheme)
-    small = {name: _small_channels(core, tmp_path / f"{name}.onnx") for name in ("tensor", "channel")}
+    small = {
+        name: _small_channels(core, tmp_path / f"{name}.onnx") for name in ("tensor", "channel")
+    }
     assert small["channel"] < 0.7 * small["tensor"]
 
 
 def _small_channels(core, int8):
     """The error of the channels whose weights are small beside the huge ones."""
-    weights = {
-        name: _dequantized(path) for name, path in (("core", core), ("int8", int8))
-    }
+    weights = {name: _dequantized(path) for name, path in (("core", core), ("int8", int8))}
     return np.abs(weights["core"][1:] - weights["int8"][1:]).mean()
 
 

@@ -185,10 +185,10 @@ def test_a_network_that_collapses_under_int8_is_not_shipped_as_int8(dataset, tmp
         ),
         lambda _rung: None,
     )
-    assert ladder.float_quality.miou > 0.4, "the float network finds the red squares"
+    assert ladder.float_quality.iou["red"] > 0.4, "the float network finds the red squares"
     assert ladder.chosen is None
     assert [rung.outcome for rung in ladder.rungs] == ["refused"] * 3
-    assert ladder.rungs[1].drop > 0.1
+    assert ladder.rungs[1].class_drop > 0.1
     assert "loses" in ladder.rungs[1].reason
     assert "give the checkpoint" in ladder.rungs[2].reason
 
