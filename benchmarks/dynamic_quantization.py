@@ -2,11 +2,11 @@
 
     python benchmarks/dynamic_quantization.py
 
-Networks with random weights at 256 x 192 (speed does not depend on weights): a convolutional and an
-attention encoder. Each in float32, with dynamic INT8 (ONNX Runtime's `quantize_dynamic`, no
-calibration) of its convolutions or of its linear layers, and with static INT8 of this project. Times
-are CPU time of 1 thread, interleaved; the error is the mean difference of logits as a share of their
-mean size. PyTorch's `quantize_dynamic` is asked as well: how many modules it replaces.
+Networks with random weights at 256 x 192 (speed does not depend on weights): a convolutional and
+an attention encoder. Each in float32, with dynamic INT8 (ONNX Runtime's `quantize_dynamic`, no
+calibration) of its convolutions or of its linear layers, and with static INT8 of this project.
+Times are CPU time of 1 thread, interleaved; the error is the mean difference of logits as a share
+of their mean size. PyTorch's `quantize_dynamic` is asked as well: how many modules it replaces.
 """
 
 from __future__ import annotations

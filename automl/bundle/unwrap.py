@@ -1,4 +1,4 @@
-"""The bare network out of a bundle's graph: what `wrap_network` was given. Needs onnx, not torch."""
+"""The bare network out of a bundle's graph: what `wrap_network` was given. Needs no torch."""
 
 from __future__ import annotations
 

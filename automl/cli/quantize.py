@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from automl.compression.ladder import Ladder, Rung
     from automl.space.compression import Int8Settings
-    from automl.stages.quantize import QuantizePlan
+    from automl.stages.quantize_plan import QuantizePlan
 
 _INTERRUPTED = 130
 _HEAD = f"{'rung':<12}{'mIoU':>8}{'drop':>9}{'worst class':>24}{'speed':>8}{'MB':>8}  verdict"
@@ -53,12 +53,12 @@ def quantize(
     val, and by its time in interleaved rounds. Where none passes, the FP32 network is what the
     bundle holds, with the reason. The same command goes on where it was stopped.
 
-    Try it: automl quantize results/quickstart/bundles/best --data builtin:surface-defects --out int8
+    Try it: automl quantize BUNDLE --data builtin:surface-defects --out results/int8
     """
     from automl.space.compression import Int8Settings
     from automl.stages.bench_meter import BenchMeter
-    from automl.stages.quantize import QuantizeRequest, plan_quantization
     from automl.stages.quantize import quantize as climb
+    from automl.stages.quantize_plan import QuantizeRequest, plan_quantization
 
     settings = Int8Settings(
         max_drop=max_drop,
@@ -117,7 +117,8 @@ def _gates(settings: Int8Settings) -> str:
 
 def _row(rung: Rung) -> str:
     if rung.quality is None or rung.speed is None:
-        return f"{rung.name:<12}{'-':>8}{'-':>9}{'-':>24}{'-':>8}{'-':>8}  {rung.outcome}: {rung.reason}"
+        nothing = f"{'-':>8}{'-':>9}{'-':>24}{'-':>8}{'-':>8}"
+        return f"{rung.name:<12}{nothing}  {rung.outcome}: {rung.reason}"
     worst = "-" if rung.worst_class is None else f"{rung.worst_class} {rung.class_drop:+.4f}"
     return (
         f"{rung.name:<12}{rung.quality.miou:>8.4f}{rung.drop:>+9.4f}{worst:>24}"
@@ -129,8 +130,7 @@ def _closing(ladder: Ladder, bundle: Path, out: Path) -> list[str]:
     verdict = "INT8" if ladder.chosen is not None else "FP32: no rung passes both gates"
     return [
         "",
-        f"fp32 {ladder.float_quality.miou:.4f} mIoU, {ladder.float_size_mb:.2f} MB; drops and speeds "
-        "are against it, in the same runtime",
+        f"against fp32: {ladder.float_quality.miou:.4f} mIoU, {ladder.float_size_mb:.2f} MB",
         ladder.reason,
         f"verified bundle ({verdict}): {bundle}",
         f"all numbers: {out / 'ladder.json'}",

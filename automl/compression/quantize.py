@@ -51,7 +51,7 @@ def quantize_int8(
     core: Path,
     destination: Path,
     calibration: Iterable[NDArray[np.float32]],
-    scheme: Int8Scheme = Int8Scheme(),  # noqa: B008  a frozen value
+    scheme: Int8Scheme = Int8Scheme(),
 ) -> None:
     """Write the network `core` (ONNX, float32) with INT8 weights and activations (QDQ).
 

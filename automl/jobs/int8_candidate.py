@@ -1,7 +1,7 @@
-"""The INT8 candidate of a network in a study: what its ladder chose, or the reason why there is none.
+"""The INT8 candidate of a network in a study: what its ladder chose, or why there is none.
 
-`candidates/<network>-ladder/` holds a folder a rung and, at the end, `ladder.json`. The verdict also
-stands in the recipe of the candidates that come of it, which bundles and model cards show.
+`candidates/<network>-ladder/` holds a folder a rung and, at the end, `ladder.json`. The verdict
+also stands in the recipe of the candidates that come of it, which bundles and model cards show.
 """
 
 from __future__ import annotations

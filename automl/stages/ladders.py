@@ -11,6 +11,12 @@ from automl.stages.rank import Ranking
 from automl.stages.study import Study
 from automl.store.markdown import markdown_table
 
+_PREFACE = (
+    "Forms of INT8 in the order in which they were tried, each held against the FP32 file of the "
+    "same network: the drop of the mIoU and of the class that loses most, on val; the speed by "
+    "interleaved rounds of the two. A network of which every rung is refused ships in FP32."
+)
+
 _WORDS = {
     "accepted": "accurate and faster",
     "smaller": "accurate and smaller, not faster",
@@ -37,9 +43,7 @@ def ladder_section(ladders: Sequence[Ladder]) -> list[str]:
     return [
         "## INT8",
         "",
-        "Forms of INT8 in the order in which they were tried, each held against the FP32 file of "
-        "the same network: the drop of the mIoU and of the class that loses most, on val; the speed "
-        "by interleaved rounds of the two. A network whose last rung is refused ships in FP32.",
+        _PREFACE,
         "",
         *markdown_table(rows),
         "",

@@ -15,8 +15,8 @@ from automl.errors import TrialError
 
 SIZE = (16, 24)
 
-#: Share of the values that must be equal once both are rounded to the output's own uint8 levels; the
-#: others, which lay between two levels, may be off by one.
+#: Share of the values that must be equal once both are rounded to the output's own uint8 levels;
+#: the others, which lay between two levels, may be off by one.
 EQUAL = 0.99
 
 

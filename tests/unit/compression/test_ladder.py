@@ -60,7 +60,8 @@ def test_a_slower_file_is_not_chosen_as_faster():
     slower = rung(ratio=0.96)
     assert slower.outcome == "smaller"
     assert slower.reason == (
-        "4 % slower than FP32 (at least 1.05 x the speed is needed); kept because it is 75 % smaller"
+        "4 % slower than FP32 (at least 1.05 x the speed is needed); "
+        "kept because it is 75 % smaller"
     )
     assert rung(ratio=0.96, allow_slower_if_smaller=False).outcome == "refused"
     assert rung(ratio=0.96, size_mb=2.5).outcome == "refused", "neither faster nor smaller"

@@ -194,7 +194,7 @@ def test_a_network_that_collapses_under_int8_is_not_shipped_as_int8(dataset, tmp
 
 
 def _planted():
-    """Red minus green decides; beside it runs brightness times 1e4, which the last layer ignores."""
+    """Red minus green decides; beside it runs brightness times 1e4, which is then ignored."""
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Identity(), nn.Conv2d(2, 3, 1))
     with torch.no_grad():
         for layer in (net[0], net[2]):
