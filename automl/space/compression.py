@@ -15,6 +15,14 @@ RungName = Literal["per_tensor", "per_channel", "entropy", "percentile", "mixed"
 RUNG_NAMES: tuple[RungName, ...] = get_args(RungName)
 
 
+def _tuple(raw: Any) -> Any:
+    """A list as a tuple: what lies below a switch is no longer read as JSON."""
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+Rungs = Annotated[tuple[RungName, ...], BeforeValidator(_tuple)]
+
+
 class Student(Settings):
     """A smaller model to distil from a winner."""
 
@@ -36,7 +44,7 @@ class Int8Settings(Settings):
     allow_slower_if_smaller: bool = True
     """Whether a form that keeps its accuracy but is not faster is kept for its size: it may then be
     `smallest`, and be on the front only where size_mb is an objective."""
-    rungs: tuple[RungName, ...] = ("per_channel", "entropy", "percentile", "mixed")
+    rungs: Rungs = ("per_channel", "entropy", "percentile", "mixed")
     """The forms in the order in which they are tried. per_tensor: one scale for all weights of a
     layer; per_channel: one for each output channel; entropy, percentile: ranges without outliers;
     mixed: the most sensitive layers stay in FP32; qat: the network is fine-tuned for INT8, which
