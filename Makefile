@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint clean
+.PHONY: quickstart test test-fast test-exhaustive lint clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -21,11 +21,15 @@ quickstart: $(VENV)/installed
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/installed
-	$(PYTEST)
+	$(PYTEST) -m "not exhaustive"
+
+# The long matrices, which change rarely.
+test-exhaustive: $(VENV)/installed
+	$(PYTEST) -m exhaustive
 
 # Without the tests that take more than a few seconds each.
 test-fast: $(VENV)/installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not exhaustive"
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

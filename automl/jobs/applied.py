@@ -8,85 +8,32 @@ through. A parameter without effect fails the trial, by name.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 import torch
 
-from automl.data.augment import policy_transforms
-from automl.data.oversampling import image_weights, wrongly_drawn
+from automl.data.mixing.layers import MIXES
 from automl.errors import TrialError
-from automl.fidelity import FULL, Fidelity
+from automl.jobs.applied_data import (
+    other_augmentation,
+    other_batch_size,
+    other_mix,
+    other_oversampling,
+)
 from automl.jobs.applied_fidelity import fidelity_faults
-from automl.jobs.applied_loss import LOSS_PROOFS, equal, other_in_loss
+from automl.jobs.applied_loss import LOSS_PROOFS, other_in_loss
 from automl.jobs.applied_network import (
     other_decoder,
     other_encoder,
     other_pruning,
     other_weights,
     other_width,
-    twin_of,
 )
-from automl.models.build import SegmentationNet
-from automl.records import DatasetInfo
-from automl.space.parameters import TrialParameters
+from automl.jobs.applied_policy import policy_faults
+from automl.jobs.applied_steps import other_learning_rate, other_optimizer, other_weight_decay
+from automl.jobs.live import Live, Proof, Sample
 from automl.training.loop import Run
-from automl.training.ranks import world_size
-
-#: Batches that are asked whether CutMix mixes them, and how far the share of those that say yes
-#: may lie from the probability: five standard deviations.
-_CUTMIX_BATCHES = 400
-_CUTMIX_DEVIATIONS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What was asked for: a trial's parameters and seed, and what the experiment declares."""
-
-    params: TrialParameters
-    seed: int
-    precision: str
-    info: DatasetInfo
-    fidelity: Fidelity = FULL
-
-
-@dataclass(frozen=True)
-class Live:
-    """A trial before its first step: what was asked for, and what is about to train."""
-
-    sample: Sample
-    run: Run
-
-    @property
-    def params(self) -> TrialParameters:
-        """The sampled parameters."""
-        return self.sample.params
-
-    @property
-    def model(self) -> SegmentationNet:
-        """The network that trains."""
-        model = self.run.module.model
-        assert isinstance(model, SegmentationNet)
-        return model
-
-    @cached_property
-    def twin(self) -> SegmentationNet:
-        """The sampled encoder from scratch, unpruned."""
-        return twin_of(self.params, self.sample.info, self.sample.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Tells what is live instead of what was sampled, or None where they agree.
-
-    It says nothing of use where a parameter that it `needs` is itself not proven.
-    """
-
-    find: Callable[[Live], str | None]
-    needs: tuple[str, ...] = ()
 
 
 def verify_applied(sample: Sample, run: Run) -> None:
@@ -107,87 +54,12 @@ def verify_applied(sample: Sample, run: Run) -> None:
     precision = _other_precision(live)
     if precision is not None:
         faults["train.precision"] = f"declared {sample.precision!r}, live {precision}"
+    faults |= policy_faults(sample.policy, run.plan.augmentation)
     stretch = sample.fidelity.at(run.epochs_done + 1)
     faults |= fidelity_faults(stretch, sample.params.batch_size, sample.info, run)
     if faults:
         told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         raise TrialError(f"without effect: {told}")
-
-
-def _other_optimizer(live: Live) -> str | None:
-    stepper = live.run.stepper
-    name, options = _OPTIMIZERS[live.params.optimizer]
-    optimizer = stepper.optimizer
-    if type(optimizer).__name__ != name:
-        return type(optimizer).__name__
-    if any(group[key] != value for group in optimizer.param_groups for key, value in options):
-        return f"{name} without {dict(options)}"
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    left_out = [p for p in live.model.parameters() if p.requires_grad and id(p) not in trained]
-    return f"{name} without {len(left_out)} parameters of the network" if left_out else None
-
-
-def _other_learning_rate(live: Live) -> str | None:
-    """Has the schedule set its peak, as a step does, and reads the optimizer."""
-    stepper = live.run.stepper
-    stepper.set_learning_rate(stepper.peak_step)
-    rates = {float(group["lr"]) for group in stepper.optimizer.param_groups}
-    right = all(equal(rate, live.params.learning_rate) for rate in rates)
-    return None if right else f"a peak of {_listed(rates)}"
-
-
-def _other_weight_decay(live: Live) -> str | None:
-    """Weights must decay as sampled, biases and scales of norms not at all."""
-    groups = live.run.stepper.optimizer.param_groups
-    decays = {
-        (p.ndim > 1, float(group["weight_decay"])) for group in groups for p in group["params"]
-    }
-    wrong = {
-        decay
-        for is_weight, decay in decays
-        if not equal(decay, live.params.weight_decay if is_weight else 0.0)
-    }
-    return _listed(wrong) if wrong else None
-
-
-def _other_batch_size(live: Live) -> str | None:
-    """A train split that is smaller than a batch gives one batch of all its images."""
-    images = live.sample.info.counts["train"]
-    size = len(live.run.plan.rows(0))
-    whole = max(world_size(), min(live.params.batch_size, images))
-    return None if size == whole else f"batches of {size}"
-
-
-def _other_augmentation(live: Live) -> str | None:
-    transforms = live.run.plan.augmentation.transforms()
-    if transforms == policy_transforms(live.params.augmentation):
-        return None
-    names = [transform["__class_fullname__"] for transform in transforms]
-    return f"the transforms {', '.join(names)}" if names else "no transforms"
-
-
-def _other_cutmix(live: Live) -> str | None:
-    """What the plan holds, and how often it decides to mix."""
-    plan, wanted = live.run.plan, live.params.cutmix
-    if not equal(plan.settings.cutmix, wanted):
-        return f"{plan.settings.cutmix:g}"
-    share = sum(plan.mixes(number) for number in range(_CUTMIX_BATCHES)) / _CUTMIX_BATCHES
-    spread = math.sqrt(wanted * (1 - wanted) / _CUTMIX_BATCHES)
-    # The last term is for probabilities so small that a few batches are many deviations.
-    slack = _CUTMIX_DEVIATIONS * (spread + 1 / _CUTMIX_BATCHES) if spread else 0.0
-    return None if abs(share - wanted) <= slack else f"{share:.3f} of the batches"
-
-
-def _other_oversampling(live: Live) -> str | None:
-    """What the plan holds, and whether its images come as often as is asked for."""
-    plan, wanted = live.run.plan, live.params.oversample
-    if plan.settings.oversample != wanted:
-        return plan.settings.oversample
-    weights = image_weights(plan.split, plan.pool, wanted)
-    wrong = wrongly_drawn(plan.epoch_rows, plan.pool, weights)
-    return (
-        f"an epoch with {wrong} of {len(plan.pool)} images too often or rarely" if wrong else None
-    )
 
 
 def _in_loss(name: str) -> Callable[[Live], str | None]:
@@ -218,16 +90,6 @@ def _other_precision(live: Live) -> str | None:
     return None if name in allowed else name
 
 
-def _listed(values: set[float]) -> str:
-    return ", ".join(f"{value:g}" for value in sorted(values))
-
-
-#: Class and fixed options of each optimizer.
-_OPTIMIZERS: Mapping[str, tuple[str, tuple[tuple[str, object], ...]]] = {
-    "adamw": ("AdamW", ()),
-    "sgd": ("SGD", (("momentum", 0.9), ("nesterov", True))),
-}
-
 _DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 #: One proof a parameter, each after those that it needs.
@@ -244,12 +106,12 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         ),
         "pretrained": Proof(_other_weights, needs=("encoder",)),
         **{name: Proof(_in_loss(name)) for name in LOSS_PROOFS},
-        "augmentation": Proof(_other_augmentation),
-        "cutmix": Proof(_other_cutmix),
-        "oversample": Proof(_other_oversampling),
-        "optimizer": Proof(_other_optimizer),
-        "learning_rate": Proof(_other_learning_rate),
-        "weight_decay": Proof(_other_weight_decay),
-        "batch_size": Proof(_other_batch_size),
+        "augmentation": Proof(other_augmentation),
+        **{name: Proof(other_mix(name)) for name in MIXES},
+        "oversample": Proof(other_oversampling),
+        "optimizer": Proof(other_optimizer),
+        "learning_rate": Proof(other_learning_rate),
+        "weight_decay": Proof(other_weight_decay),
+        "batch_size": Proof(other_batch_size),
     }
 )

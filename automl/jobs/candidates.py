@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from automl.models.build import SegmentationNet
-from automl.records import Candidate, Lineage, Measurement, Normalisation
+from automl.records import Candidate, Lineage, Measurement, Normalisation, Scalar
 from automl.space.parameters import TrialParameters
 
 #: What makes a folder a candidate's; written last.
@@ -25,6 +26,7 @@ class TrainedNetwork:
     params: TrialParameters
     normalisation: Normalisation
     lineage: Lineage
+    policy_params: Mapping[str, Scalar]
 
 
 def candidate_record(
@@ -40,7 +42,8 @@ def candidate_record(
         artifact=f"candidates/{candidate_id}/{ARTIFACT}",
         lineage=network.lineage,
         params={
-            name: getattr(network.params, name) for name in network.params.__dataclass_fields__
+            **{name: getattr(network.params, name) for name in network.params.__dataclass_fields__},
+            **network.policy_params,
         },
         normalisation=network.normalisation,
         measurements=sizes,

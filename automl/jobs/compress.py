@@ -24,13 +24,15 @@ from automl.jobs.int8_tuning import NeverStop
 from automl.jobs.network import build_network, example_image, restore_network
 from automl.jobs.settings import combined_loss, fit_settings
 from automl.models.build import normalisation_for
-from automl.records import Lineage, Scalar, TrialConfig, to_json
+from automl.records import Lineage, Normalisation, Scalar, TrialConfig, to_json
 from automl.space.compression import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
+from automl.space.policies.searched import policy_parameters
 from automl.store.atomic import staged_folder, write_json, write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.checkpoint import load_checkpoint
 from automl.training.loop import fit
+from automl.training.settings import FitSettings
 
 _WIDTH_STEP = 8
 
@@ -127,6 +129,7 @@ def _trained(job: CompressJob) -> TrainedNetwork:
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
         normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        policy_params=policy_parameters(job.config.params),
         lineage=Lineage(
             trial_id=job.config.trial_id,
             kind="trial",
@@ -150,14 +153,7 @@ def _distilled(job: CompressJob) -> TrainedNetwork:
     fit(
         model,
         dataset,
-        fit_settings(
-            params,
-            job.context.experiment.train,
-            normalisation=teacher.normalisation,
-            seed=job.config.seed,
-            epochs=compress.epochs,
-            learning_rate=compress.learning_rate,
-        ),
+        _student_settings(job, params, teacher.normalisation),
         step_loss=DistillationLoss(
             teacher.model,
             task_loss=combined_loss(params, dataset.info),
@@ -186,6 +182,23 @@ def _distilled(job: CompressJob) -> TrainedNetwork:
         teacher=f"{replace(job, student=None).name}-fp32",
     )
     return replace(teacher, name=job.name, model=model, params=params, lineage=lineage)
+
+
+def _student_settings(
+    job: CompressJob, params: TrialParameters, normalisation: Normalisation
+) -> FitSettings:
+    """Trained as its teacher was, but for the epochs and the learning rate."""
+    experiment = job.context.experiment
+    settings = fit_settings(
+        params,
+        experiment.train,
+        normalisation=normalisation,
+        seed=job.config.seed,
+        epochs=experiment.compress.epochs,
+        learning_rate=experiment.compress.learning_rate,
+    )
+    policy = experiment.policy(job.config.params)
+    return settings if policy is None else replace(settings, augmentation=policy)
 
 
 def _distillation(compress: CompressSettings) -> DistillationSettings:

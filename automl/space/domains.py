@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from automl.errors import SpaceError
 from automl.records import Scalar
-from automl.space.parameters import is_number
+from automl.space.limits import is_number
 
 #: The parent's name, and the parent's values for which a parameter exists.
 Condition = Mapping[str, tuple[Scalar, ...]]

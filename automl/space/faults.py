@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from automl.errors import SpaceError
-from automl.space.parameters import nearest
+from automl.space.limits import nearest
 
 #: Keys and list positions that lead to a value, such as ("space", "decoder", "choice", 1).
 KeyPath = tuple[str | int, ...]

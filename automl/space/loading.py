@@ -12,7 +12,7 @@ import automl
 from automl.errors import SpaceError
 from automl.space.experiment import Experiment
 from automl.space.faults import Fault, FaultsError, KeyPath, key_text
-from automl.space.parameters import nearest
+from automl.space.limits import nearest
 from automl.space.yaml_source import Source, read_yaml
 
 #: Looks further into an experiment than this layer can. The second argument holds the keys that

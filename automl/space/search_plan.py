@@ -18,7 +18,7 @@ from automl.space.experiment import (
 )
 from automl.space.faults import Fault, FaultsError, wrong_value
 from automl.space.forms import parse_free_space, space_form
-from automl.space.parameters import is_number
+from automl.space.limits import is_number
 from automl.space.pydantic_faults import faults_of
 from automl.space.search_space import SearchSpace
 

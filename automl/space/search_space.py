@@ -9,7 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from automl.records import Scalar
 from automl.space.domains import Choice, Domain, IntRange
 from automl.space.faults import Fault, FaultsError, unknown_key, value_text, wrong_value
-from automl.space.parameters import PARAMETERS, Limits
+from automl.space.limits import Limits
+from automl.space.parameter_table import PARAMETERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

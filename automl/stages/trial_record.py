@@ -9,7 +9,7 @@ from typing import Any
 from automl.conductor.trial_state import TrialState
 from automl.errors import StudyError, UsageError
 from automl.records import TrialConfig, TrialMessage, TrialResult, TrialStatus, from_json
-from automl.space.parameters import nearest
+from automl.space.limits import nearest
 from automl.store.environment import Environment, EnvironmentFile, read_environments
 from automl.store.journal import read_journal
 from automl.store.layout import StudyFolder

@@ -13,9 +13,11 @@ from automl.data.augment import POLICIES, Augmentation
 from automl.data.batching import EpochPlan
 from automl.data.subset import Subsets
 from automl.fidelity import Fidelity, Stretch
-from automl.jobs import applied, network, trial
-from automl.jobs.applied import PROOFS, Live, Sample, verify_applied
+from automl.jobs import network, trial
+from automl.jobs.applied import PROOFS, verify_applied
+from automl.jobs.applied_steps import OPTIMIZERS
 from automl.jobs.context import torch_threads
+from automl.jobs.live import Live, Sample
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.jobs.trial import run_trial
@@ -25,7 +27,8 @@ from automl.models.decoders import DECODERS
 from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.records import ModelSpec, TrialStatus
 from automl.space.experiment import TrainSettings
-from automl.space.parameters import PARAMETERS, TrialParameters
+from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import TrialParameters
 from automl.training import epochs, loop, steps
 from automl.training.epochs import batch_settings
 from automl.training.loop import prepared
@@ -143,7 +146,7 @@ def learning_at_half_speed(patch):
 
 
 def never_mixing(patch):
-    patch.setattr(EpochPlan, "_mixing", lambda _self, _number: None)
+    patch.setattr(EpochPlan, "_mixing", lambda _self, _name, _number: None)
 
 
 def drawing_at_random(patch):
@@ -223,6 +226,13 @@ FAULTS = {
     "cutmix": ({"cutmix": 0.5}, never_mixing),
     "cutmix, not passed on": ({"cutmix": 0.5}, batching(cutmix=0.0)),
     "cutmix, unasked": ({"cutmix": 0.0}, batching(cutmix=0.1)),
+    "classmix": ({"classmix": 0.5}, never_mixing),
+    "classmix, not passed on": ({"classmix": 0.5}, batching(classmix=0.0)),
+    "copy_paste": ({"copy_paste": 0.5}, never_mixing),
+    "copy_paste, as another": ({"copy_paste": 0.5}, batching(copy_paste=0.05)),
+    "mixup": ({"mixup": 0.5}, never_mixing),
+    "mixup, unasked": ({"mixup": 0.0}, batching(mixup=0.1)),
+    "augmentation, trivial": ({"augmentation": "trivial"}, augmenting("light")),
     "oversample": ({"oversample": "effective"}, batching(oversample="none")),
     "oversample, unasked": ({}, batching(oversample="effective")),
     "oversample, twice the same": ({}, drawing_at_random),
@@ -253,7 +263,7 @@ def sampled(dataset, tmp_path):
 def test_every_parameter_has_a_proof_and_every_proof_a_fault():
     assert set(PROOFS) == set(PARAMETERS)
     assert {fault.split(",")[0] for fault in FAULTS} == set(PARAMETERS)
-    assert set(applied._OPTIMIZERS) == set(PARAMETERS["optimizer"].options)
+    assert set(OPTIMIZERS) == set(PARAMETERS["optimizer"].options)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

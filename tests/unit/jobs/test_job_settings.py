@@ -14,7 +14,8 @@ from automl.jobs.network import build_network
 from automl.jobs.settings import combined_loss, fit_settings, supervised_loss
 from automl.models.build import normalisation_for
 from automl.space.experiment import TrainSettings
-from automl.space.parameters import PARAMETERS, TrialParameters
+from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import TrialParameters
 
 BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
 
@@ -34,6 +35,9 @@ CHANGES = {
     "boundary_weight": (5.0, "loss"),
     "augmentation": ("strong", "fit"),
     "cutmix": (0.5, "fit"),
+    "classmix": (0.5, "fit"),
+    "copy_paste": (0.5, "fit"),
+    "mixup": (0.5, "fit"),
     "oversample": ("effective", "fit"),
     "optimizer": ("sgd", "fit"),
     "learning_rate": (2e-3, "fit"),

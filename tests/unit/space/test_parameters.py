@@ -6,13 +6,9 @@ import pytest
 
 from automl.errors import SpaceError
 from automl.records import ModelSpec
-from automl.space.parameters import (
-    DEFAULTS,
-    PARAMETERS,
-    TrialParameters,
-    nearest,
-    parameters_from,
-)
+from automl.space.limits import nearest
+from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import DEFAULTS, TrialParameters, parameters_from
 
 
 def test_every_parameter_has_limits_a_description_and_an_accepted_default():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automl.records import IGNORE
-from automl.space.parameters import PARAMETERS
+from automl.space.parameter_table import PARAMETERS
 from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
 from automl.training.losses.region import REGION_LOSSES
 

@@ -1,0 +1,51 @@
+"""What the optimizer and its schedule really are, for `jobs/applied.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from automl.jobs.applied_loss import equal
+from automl.jobs.live import Live, listed
+
+#: Class and fixed options of each optimizer.
+OPTIMIZERS: Mapping[str, tuple[str, tuple[tuple[str, object], ...]]] = {
+    "adamw": ("AdamW", ()),
+    "sgd": ("SGD", (("momentum", 0.9), ("nesterov", True))),
+}
+
+
+def other_optimizer(live: Live) -> str | None:
+    """Its class, its fixed options, and that it trains every parameter."""
+    stepper = live.run.stepper
+    name, options = OPTIMIZERS[live.params.optimizer]
+    optimizer = stepper.optimizer
+    if type(optimizer).__name__ != name:
+        return type(optimizer).__name__
+    if any(group[key] != value for group in optimizer.param_groups for key, value in options):
+        return f"{name} without {dict(options)}"
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    left_out = [p for p in live.model.parameters() if p.requires_grad and id(p) not in trained]
+    return f"{name} without {len(left_out)} parameters of the network" if left_out else None
+
+
+def other_learning_rate(live: Live) -> str | None:
+    """Has the schedule set its peak, as a step does, and reads the optimizer."""
+    stepper = live.run.stepper
+    stepper.set_learning_rate(stepper.peak_step)
+    rates = {float(group["lr"]) for group in stepper.optimizer.param_groups}
+    right = all(equal(rate, live.params.learning_rate) for rate in rates)
+    return None if right else f"a peak of {listed(rates)}"
+
+
+def other_weight_decay(live: Live) -> str | None:
+    """Weights must decay as sampled, biases and scales of norms not at all."""
+    groups = live.run.stepper.optimizer.param_groups
+    decays = {
+        (p.ndim > 1, float(group["weight_decay"])) for group in groups for p in group["params"]
+    }
+    wrong = {
+        decay
+        for is_weight, decay in decays
+        if not equal(decay, live.params.weight_decay if is_weight else 0.0)
+    }
+    return listed(wrong) if wrong else None

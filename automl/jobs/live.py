@@ -1,0 +1,71 @@
+"""A trial before its first step: what was asked for, and what is about to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from automl.fidelity import FULL, Fidelity
+from automl.jobs.applied_network import twin_of
+from automl.models.build import SegmentationNet
+from automl.records import DatasetInfo
+from automl.space.parameters import TrialParameters
+from automl.space.policies.policy import Policy
+from automl.training.loop import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What was asked for: a trial's parameters and seed, and what the experiment declares.
+
+    `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
+    """
+
+    params: TrialParameters
+    seed: int
+    precision: str
+    info: DatasetInfo
+    fidelity: Fidelity = FULL
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True)
+class Live:
+    """A trial before its first step: what was asked for, and what is about to train."""
+
+    sample: Sample
+    run: Run
+
+    @property
+    def params(self) -> TrialParameters:
+        """The sampled parameters."""
+        return self.sample.params
+
+    @property
+    def model(self) -> SegmentationNet:
+        """The network that trains."""
+        model = self.run.module.model
+        assert isinstance(model, SegmentationNet)
+        return model
+
+    @cached_property
+    def twin(self) -> SegmentationNet:
+        """The sampled encoder from scratch, unpruned."""
+        return twin_of(self.params, self.sample.info, self.sample.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Tells what is live instead of what was sampled, or None where they agree.
+
+    It says nothing of use where a parameter that it `needs` is itself not proven.
+    """
+
+    find: Callable[[Live], str | None]
+    needs: tuple[str, ...] = ()
+
+
+def listed(values: set[float]) -> str:
+    """Numbers, in order, for a message."""
+    return ", ".join(f"{value:g}" for value in sorted(values))
