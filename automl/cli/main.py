@@ -20,6 +20,7 @@ from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
+from automl.cli.quantize import quantize
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
 from automl.cli.serve import serve
@@ -72,6 +73,7 @@ app.command("cross-validate", no_args_is_help=True)(cross_validate)
 app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
+app.command(no_args_is_help=True)(quantize)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")

@@ -16,11 +16,11 @@ from automl.data.importing import cached_dataset
 from automl.errors import DataError, UsageError
 from automl.jobs.beginning import Elastic, Trained, trained_beginning, write_beginning
 from automl.jobs.costs import export_wrapped
+from automl.jobs.scoring import measured_quality
 from automl.jobs.trained import rebuilt
 from automl.records import Candidate, DatasetInfo, Split, to_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
-from automl.stages.measure import file_quality
 from automl.stages.study import Study
 from automl.stages.training_plan import Start
 from automl.store.atomic import write_json
@@ -194,7 +194,11 @@ def report_continual(study: Study, old: Dataset | None, after: Candidate) -> Con
 def _scores(study: Study, name: str, dataset: Dataset, files: Mapping[str, Path]) -> DataScores:
     threads = study.backend.threads_per_job()
     before, after = (
-        file_quality(files[when], dataset, _SPLIT, threads=threads) for when in ("before", "after")
+        {
+            found.metric: found.value
+            for found in measured_quality(files[when], dataset, _SPLIT, threads=threads)
+        }
+        for when in ("before", "after")
     )
     return DataScores(
         data=name,

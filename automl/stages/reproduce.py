@@ -77,7 +77,7 @@ def plan_reproduction(request: ReproductionRequest) -> ReproductionPlan:
     Raises:
         UsageError: no such study or trial, nothing to compare with, or other data than recorded.
     """
-    experiment = experiment_of(request.root)
+    experiment = recorded_experiment(request.root)
     folder = StudyFolder(request.root)
     record = trial_record(folder, request.trial)
     epochs = _epochs(request, record)
@@ -133,8 +133,8 @@ def reproduce(
     return Reproduction(metric=plan.metric, tolerance=plan.tolerance, epochs=tuple(compared))
 
 
-def experiment_of(root: Path) -> Experiment:
-    """What the study in a folder declared; raises UsageError where there is none to be read."""
+def recorded_experiment(root: Path) -> Experiment:
+    """What the study in a folder was declared as; raises UsageError where it cannot be told."""
     file = StudyFolder(root).experiment_file
     declaration = read_declaration(file)
     try:

@@ -20,7 +20,7 @@ from automl.jobs.beginning import beginning_of
 from automl.jobs.trained import TrainedNetwork, is_trained_network, read_trained
 from automl.records import Normalisation, Scalar
 from automl.space.parameters import parameters_from
-from automl.stages.reproduce import experiment_of
+from automl.stages.reproduce import recorded_experiment
 from automl.stages.trial_record import trial_record
 from automl.store.layout import StudyFolder
 from automl.training.checkpoint import load_checkpoint
@@ -103,7 +103,7 @@ def _network(
         params=params,
         normalisation=normalisation,
         dataset=StudyFolder(root).dataset(),
-        experiment=experiment_of(root).to_json(),
+        experiment=recorded_experiment(root).to_json(),
     )
 
 

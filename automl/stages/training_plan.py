@@ -15,7 +15,7 @@ from automl.space.experiment import Experiment
 from automl.space.fixed import single_trial
 from automl.space.parameters import DEFAULTS
 from automl.stages.preflight import model_faults
-from automl.stages.reproduce import experiment_of
+from automl.stages.reproduce import recorded_experiment
 from automl.stages.starting_point import starting_point, study_and_trial
 from automl.stages.trial_record import trial_record
 from automl.store.layout import StudyFolder
@@ -108,7 +108,7 @@ def _of_trial(request: TrainingRequest, given: Path) -> TrainingPlan:
     root, named = study_and_trial(given)
     record = trial_record(StudyFolder(root), named)
     params = {**record.config.params, **request.params}
-    experiment = _single(request, experiment_of(root), params, record.config.seed)
+    experiment = _single(request, recorded_experiment(root), params, record.config.seed)
     return TrainingPlan(experiment=experiment, origin=f"trial {record.config.number} of {root}")
 
 
