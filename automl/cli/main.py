@@ -14,6 +14,7 @@ from automl.cli.agent import agent_app
 from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
 from automl.cli.data import data_app
+from automl.cli.jobs import status, stop, submit, watch
 from automl.cli.predict import predict
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
@@ -58,6 +59,13 @@ app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
+app.command(
+    no_args_is_help=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(submit)
+app.command()(status)
+app.command(no_args_is_help=True)(watch)
+app.command(no_args_is_help=True)(stop)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")
