@@ -120,8 +120,9 @@ def _jobs(address: str | None) -> Jobs:
     prepare_environment()
     from automl.distributed.submission import DEFAULT_ADDRESS, Jobs
 
-    # It tells of packages that are none of the user's.
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # They tell of packages that are none of the user's, each at a level of its own.
+    for module in ("dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging"):
+        logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
 
     default = os.environ.get("RAY_API_SERVER_ADDRESS", DEFAULT_ADDRESS)
     return Jobs(default if address is None else address)

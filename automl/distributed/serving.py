@@ -47,7 +47,12 @@ class MaskService:
         try:
             with Image.open(io.BytesIO(content)) as image:
                 mask_hw = self._bundle.predict(image)
-        except (AutomlError, UnidentifiedImageError, OSError, Image.DecompressionBombError) as fault:
+        except (
+            AutomlError,
+            UnidentifiedImageError,
+            OSError,
+            Image.DecompressionBombError,
+        ) as fault:
             return PlainTextResponse(f"not an image that can be used: {fault}\n", status_code=400)
         picture = mask_picture(mask_hw, self._bundle.manifest.colours)
         return Response(png_bytes(picture), media_type="image/png")

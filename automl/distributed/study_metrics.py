@@ -122,9 +122,7 @@ class StudyMetrics:
             self._counted[name] = total
 
 
-def reference_of(
-    plan: SearchPlan, default: tuple[float, ...] | None
-) -> tuple[float, ...] | None:
+def reference_of(plan: SearchPlan, default: tuple[float, ...] | None) -> tuple[float, ...] | None:
     """The losses that the hypervolume is measured to; None where they are not known yet.
 
     As in the report: 0 for what is maximised; for a cost its bound, or twice the default model's.

@@ -11,6 +11,7 @@
 - `finalists/seed<seed>/`: trials and candidates of finalists that were trained again
 - `proxies/<architecture>.json`, `screening.json`: scores before training, and what they chose
 - `bundles/<id>/`: what is shipped
+- `tensorboard/`, `mlflow/`: what those programs show, where they follow the study
 - `ray/`: what Ray writes, needed by nothing afterwards
 - `trials.parquet`, `candidates.parquet`, `report.md`, `front.png`
 """
@@ -43,6 +44,8 @@ from automl.store.lock import WriterLock
 OWNED = (
     "journal.jsonl",
     "optuna.log",
+    "tensorboard",
+    "mlflow",
     "report.md",
     "front.png",
     "candidates.parquet",
@@ -94,6 +97,16 @@ class StudyFolder:
     def optuna_file(self) -> Path:
         """The search as Optuna and its dashboard read it; made from the journal."""
         return self.root / "optuna.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files for TensorBoard; made from the journal."""
+        return self.root / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database and artifacts, without a server of the user's."""
+        return self.root / "mlflow"
 
     @property
     def lock_file(self) -> Path:

@@ -29,3 +29,16 @@ def test_a_faulty_experiment_is_told_before_a_job_is_sent(cli, tiny_space):
     assert done.returncode == 2
     assert "trails" in done.stderr
     assert "trials" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--wait-for-workers", "soon"], "--wait-for-workers: given 'soon'; allowed: a time"),
+        (["--local", "--dashboard"], "--dashboard and --wait-for-workers are Ray's"),
+    ],
+)
+def test_options_of_clusters_are_checked_before_any_work(cli, tiny_space, words, told):
+    done = cli("search", "--space", tiny_space, *words)
+    assert done.returncode == 2
+    assert told in done.stderr

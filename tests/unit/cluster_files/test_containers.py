@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +27,9 @@ def test_what_the_image_copies_is_there_and_gets_past_the_ignore_file():
 
 
 def test_the_image_is_the_projects_own_and_runs_as_no_root():
-    instructions = [line.split()[0] for line in DOCKERFILE.splitlines() if re.match(r"[A-Z]+ ", line)]
+    instructions = [
+        line.split()[0] for line in DOCKERFILE.splitlines() if re.match(r"[A-Z]+ ", line)
+    ]
     assert {"HEALTHCHECK", "USER"} <= set(instructions)
     assert re.search(r"^USER 1000:100$", DOCKERFILE, re.M)
     assert "--constraint constraints.txt" in DOCKERFILE

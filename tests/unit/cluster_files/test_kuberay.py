@@ -12,9 +12,7 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "cluster" / "kuberay"
 SCHEMA = yaml.safe_load((Path(__file__).parent / "kuberay.schema.yaml").read_text())
 PINNED_RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.M).group(1)
-VERSION = re.search(
-    r'__version__ = "(.+)"', (ROOT / "automl" / "__init__.py").read_text()
-).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "automl" / "__init__.py").read_text()).group(1)
 CLUSTERS = {
     "raycluster": lambda spec: spec,
     "rayjob": lambda spec: spec["rayClusterSpec"],
