@@ -1,4 +1,4 @@
-"""`automl submit`, `status`, `watch`, `stop`: searches that run on a cluster without this machine."""
+"""`automl submit`, `status`, `watch`, `stop`: searches on a cluster, without this machine."""
 
 from __future__ import annotations
 

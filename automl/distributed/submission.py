@@ -1,4 +1,4 @@
-"""Searches as Ray jobs: they run on the cluster, and go on when the machine that sent them is off."""
+"""Searches as Ray jobs: they run on the cluster, also when the machine that sent them is off."""
 
 from __future__ import annotations
 
