@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -170,7 +170,7 @@ def _check_words(words: list[str]) -> None:
     app = typer.Typer(add_completion=False)
     app.command()(search)
     # What typer raises on bad words, of which it exports this one alone.
-    bad_words = typer.BadParameter.__mro__[1]
+    bad_words = cast("type[Exception]", typer.BadParameter.__mro__[1])
     try:
         typer.main.get_command(app).make_context("automl search", ["--space", "-", *words])
     except bad_words as fault:

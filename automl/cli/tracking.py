@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from automl.cli.progress import Progress
 from automl.conductor.observers import Observers
@@ -46,7 +47,7 @@ def tracked(inner: Progress, folder: StudyFolder, programs: Sequence[str]) -> It
     followers = []
     for name in programs:
         start = PROGRAMS[name].start
-        followers.append(Tracking(name, lambda start=start: start(folder), inner.say))
+        followers.append(Tracking(name, partial(start, folder), inner.say))
         followers[-1].replay(read_journal(folder.journal_file))
     try:
         yield TrackedProgress(inner, followers) if followers else inner

@@ -83,7 +83,7 @@ def test_a_search_outlives_the_command_that_sent_it(
 ):
     study = tmp_path / "study"
     words = ["--space", tiny_space, "--out", study, "--address", dashboard]
-    sender = start_cli("submit", *words, "--trials", 2, "--epochs", 60)
+    sender = start_cli("submit", *words, "--trials", 2, "--epochs", 2000)
     job_id = sender.stdout.readline().split()[1]
     assert job_id.startswith("automl-study-")
     wait_for(lambda: epochs(study) > 0)
@@ -99,7 +99,7 @@ def test_a_search_outlives_the_command_that_sent_it(
     stopped = cli("stop", job_id, "--address", dashboard)
     assert stopped.returncode == 0, stopped.stderr
     watched = cli("watch", job_id, "--address", dashboard)
-    assert "budget     2 trials of at most 60 epochs" in watched.stdout, watched.stderr
+    assert "budget     2 trials of at most 2000 epochs" in watched.stdout, watched.stderr
     assert f"{job_id} has stopped" in watched.stdout
     # It left by itself, as after Ctrl-C.
     assert "To continue:" in watched.stdout
