@@ -38,11 +38,13 @@ from automl.records import (
 )
 from automl.space.compression import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
+from automl.space.policies.searched import policy_parameters
 from automl.store.atomic import staged_folder, write_json, write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.checkpoint import load_checkpoint
 from automl.training.evaluation import normalise
 from automl.training.loop import fit
+from automl.training.settings import FitSettings
 
 _WIDTH_STEP = 8
 _RECORD = "candidate.json"
@@ -80,6 +82,7 @@ class _Network:
     params: TrialParameters
     normalisation: Normalisation
     lineage: Lineage
+    policy_params: Mapping[str, Scalar]
 
 
 def compress_candidate(job: CompressJob) -> CompressOutcome:
@@ -133,6 +136,7 @@ def _trained(job: CompressJob) -> _Network:
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
         normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        policy_params=policy_parameters(job.config.params),
         lineage=Lineage(
             trial_id=job.config.trial_id,
             kind="trial",
@@ -156,14 +160,7 @@ def _distilled(job: CompressJob) -> _Network:
     fit(
         model,
         dataset,
-        fit_settings(
-            params,
-            job.context.experiment.train,
-            normalisation=teacher.normalisation,
-            seed=job.config.seed,
-            epochs=compress.epochs,
-            learning_rate=compress.learning_rate,
-        ),
+        _student_settings(job, params, teacher.normalisation),
         step_loss=DistillationLoss(
             teacher.model,
             task_loss=combined_loss(params, dataset.info),
@@ -192,6 +189,23 @@ def _distilled(job: CompressJob) -> _Network:
         teacher=f"{replace(job, student=None).name}-fp32",
     )
     return replace(teacher, name=job.name, model=model, params=params, lineage=lineage)
+
+
+def _student_settings(
+    job: CompressJob, params: TrialParameters, normalisation: Normalisation
+) -> FitSettings:
+    """Trained as its teacher was, but for the epochs and the learning rate."""
+    experiment = job.context.experiment
+    settings = fit_settings(
+        params,
+        experiment.train,
+        normalisation=normalisation,
+        seed=job.config.seed,
+        epochs=experiment.compress.epochs,
+        learning_rate=experiment.compress.learning_rate,
+    )
+    policy = experiment.policy(job.config.params)
+    return settings if policy is None else replace(settings, augmentation=policy)
 
 
 def _distillation(compress: CompressSettings) -> DistillationSettings:
@@ -235,7 +249,8 @@ def _record(network: _Network, candidate_id: str, sizes: tuple[Measurement, ...]
         artifact=f"candidates/{candidate_id}/model.onnx",
         lineage=network.lineage,
         params={
-            name: getattr(network.params, name) for name in network.params.__dataclass_fields__
+            **{name: getattr(network.params, name) for name in network.params.__dataclass_fields__},
+            **network.policy_params,
         },
         normalisation=network.normalisation,
         measurements=sizes,

@@ -11,18 +11,23 @@ from automl.jobs.applied_network import twin_of
 from automl.models.build import SegmentationNet
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
+from automl.space.policies.policy import Policy
 from automl.training.loop import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What was asked for: a trial's parameters and seed, and what the experiment declares."""
+    """What was asked for: a trial's parameters and seed, and what the experiment declares.
+
+    `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
+    """
 
     params: TrialParameters
     seed: int
     precision: str
     info: DatasetInfo
     fidelity: Fidelity = FULL
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ def fit_settings(
         seed=seed,
         augmentation=params.augmentation,
         cutmix=params.cutmix,
+        classmix=params.classmix,
+        copy_paste=params.copy_paste,
+        mixup=params.mixup,
         oversample=params.oversample,
         loader_workers=_loader_workers(train),
     )

@@ -99,16 +99,6 @@ class StudyFolder:
         return self.root / "optuna.log"
 
     @property
-    def tensorboard(self) -> Path:
-        """Event files for TensorBoard; made from the journal."""
-        return self.root / "tensorboard"
-
-    @property
-    def mlflow(self) -> Path:
-        """MLflow's database and artifacts, without a server of the user's."""
-        return self.root / "mlflow"
-
-    @property
     def lock_file(self) -> Path:
         """What the one writer of the study holds."""
         return lock_path(self.journal_file)

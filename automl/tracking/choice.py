@@ -23,13 +23,13 @@ class Program(NamedTuple):
 def _tensorboard(folder: StudyFolder) -> Tracker:
     from automl.tracking.tensorboard import TensorBoardTracker  # noqa: PLC0415  seconds to load
 
-    return TensorBoardTracker(folder.tensorboard)
+    return TensorBoardTracker(folder.root / "tensorboard")
 
 
 def _mlflow(folder: StudyFolder) -> Tracker:
     from automl.tracking.mlflow import MlflowTracker  # noqa: PLC0415  seconds to load
 
-    return MlflowTracker(folder.root.name, folder.mlflow)
+    return MlflowTracker(folder.root.name, folder.root / "mlflow")
 
 
 PROGRAMS: Mapping[str, Program] = MappingProxyType(

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from automl.data.batching import (
     Batch,
     BatchSettings,
-    cutmix_box,
     epoch_batches,
     num_batches,
 )
 from automl.data.dataset import ArrowSplit, Dataset
+from automl.data.mixing.cutmix import cutmix_box
 from automl.data.writing import DatasetWriter
 
 SIZE = (16, 24)

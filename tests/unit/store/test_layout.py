@@ -41,8 +41,8 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "finalists",
         folder.root / "reference",
         folder.proxies,
-        folder.tensorboard,
-        folder.mlflow,
+        folder.root / "tensorboard",
+        folder.root / "mlflow",
         folder.root / "ray",
     ):
         parent.mkdir(parents=True)
