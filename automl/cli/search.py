@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.opening import (
+    INTERRUPTED,
+    opened_folder,
+    plain_console,
+    ray_backend,
+    same_command,
+    what_is_kept,
+)
+from automl.cli.opening import imported_dataset as _dataset
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from automl.backend import Backend
-    from automl.data.dataset import Dataset
-    from automl.records import DatasetInfo
     from automl.space.experiment import Experiment
-    from automl.store.layout import StudyFolder
-
-_INTERRUPTED = 130
 
 
 def search(
@@ -108,11 +107,11 @@ def search(
         _run(experiment, root, where)
     except KeyboardInterrupt:
         typer.echo(
-            f"\nStopped. {_what_is_kept(root)} To continue: {_same_command()}\n"
+            f"\nStopped. {what_is_kept(root)} To continue: {same_command()}\n"
             "To start anew, add --overwrite.",
             err=True,
         )
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +127,6 @@ class _Where:
 
 
 def _run(experiment: Experiment, root: Path, where: _Where) -> None:
-    from rich.console import Console
-
     from automl.cli.describe import (
         describe_dataset,
         describe_plan,
@@ -140,8 +137,7 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     from automl.cli.progress import showing_progress
     from automl.cli.tracking import tracked
 
-    # Lines in a pipe are never cut: tables keep their width.
-    console = Console() if sys.stdout.isatty() else Console(width=128)
+    console = plain_console()
     from automl.stages.pipeline import run_study
     from automl.stages.study import Study
 
@@ -151,7 +147,7 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and no old study removed, before it is known that jobs can run.
-        folder = _study_folder(experiment, root.absolute(), where, dataset.info)
+        folder = opened_folder(experiment, root.absolute(), dataset.info, overwrite=where.overwrite)
         latency = backend.stopwatch().describe()
         for line in describe_plan(experiment, backend.describe(), latency, root):
             console.print(line, highlight=False, markup=False)
@@ -172,38 +168,13 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     console.print(describe_report(report, root))
 
 
-def _dataset(experiment: Experiment, console: Console) -> Dataset:
-    from automl.data.importing import cached_dataset
-
-    data = experiment.data
-    with console.status("importing images") as status:
-        return cached_dataset(
-            data.source,
-            size=data.size,
-            split_seed=data.split_seed,
-            progress=lambda done, total: status.update(f"importing images: {done} of {total}"),
-        )
-
-
-def _study_folder(
-    experiment: Experiment, root: Path, where: _Where, info: DatasetInfo
-) -> StudyFolder:
-    from automl.store.layout import StudyFolder
-
-    folder = StudyFolder(root)
-    if where.overwrite:
-        folder.clear()
-    elif folder.dataset_file.exists():
-        # Another dataset is refused before anything is written.
-        folder.record_dataset(info)
-    folder = StudyFolder.open_or_create(root, experiment.to_json(), experiment.key())
-    folder.record_dataset(info)
-    return folder
-
-
 @contextmanager
 def _backend(experiment: Experiment, where: _Where) -> Iterator[Backend]:
-    backend = _local(experiment) if where.local else _ray(experiment, where)
+    backend = (
+        _local(experiment)
+        if where.local
+        else ray_backend(experiment, where.address, dashboard=where.dashboard, wait_s=where.wait_s)
+    )
     try:
         yield backend
     finally:
@@ -216,25 +187,6 @@ def _local(experiment: Experiment) -> Backend:
     return LocalBackend(experiment)
 
 
-def _ray(experiment: Experiment, where: _Where) -> Backend:
-    from automl.distributed import connection
-
-    connection.prepare_environment()
-    dashboard = connection.connect(
-        os.environ.get("RAY_ADDRESS") if where.address is None else where.address,
-        worker_groups=experiment.train.workers > 1,
-        dashboard=where.dashboard,
-    )
-    if where.dashboard:
-        typer.echo(f"dashboard  {'none on this cluster' if dashboard is None else dashboard}")
-    from automl.distributed.growth import wait_for_workers
-    from automl.distributed.ray_backend import RayBackend
-
-    if where.wait_s is not None:
-        wait_for_workers(experiment, where.wait_s)
-    return RayBackend(experiment)
-
-
 def _seconds(text: str | None) -> float | None:
     from automl.space.fields import seconds_of
 
@@ -242,12 +194,3 @@ def _seconds(text: str | None) -> float | None:
         return None if text is None else seconds_of(text)
     except ValueError as fault:
         raise UsageError(f"--wait-for-workers: {fault}") from None
-
-
-def _what_is_kept(root: Path) -> str:
-    return f"Everything finished is in {root}." if root.exists() else "Nothing was begun."
-
-
-def _same_command() -> str:
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return shlex.join(["automl", *words])

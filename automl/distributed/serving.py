@@ -1,74 +1,153 @@
-"""A bundle behind HTTP, on Ray Serve: an image in, its mask as PNG out.
-
-`serve run automl.distributed.serving:application bundle=results/camvid/bundles/best`, or
-`cluster/kuberay/rayservice.yaml`. Each replica checks the bundle's checksums before it serves.
-"""
+"""A bundle behind HTTP, on Ray Serve: one replica, whose answers are those of `bundle.service`."""
 
 from __future__ import annotations
 
-import io
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, UnidentifiedImageError
-from ray import serve
-from ray.serve import Application
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+import numpy as np
+from numpy.typing import NDArray
 
-from automl.bundle.loading import Bundle
-from automl.bundle.masks import mask_picture, png_bytes
-from automl.errors import AutomlError, UsageError
+from automl.bundle import service
+from automl.bundle.service import Answer, Limits, Refusal
+from automl.bundle.serving import BatchedModel
+from automl.distributed.connection import connected
+from automl.distributed.service_metrics import ServiceMetrics
+from automl.errors import UsageError
 
-#: The largest request that is read: no client makes a replica hold more.
-LONGEST_BYTES = 32 * 2**20
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+_NAME = "automl"
+#: How long an image waits for others to share its run.
+_WAIT_S = 0.005
+#: How long those that are being answered have when the server stops.
+_GRACE_S = 20.0
+_QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 
-class MaskService:
-    """One replica: one bundle, one image at a time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """What is served where; `max_waiting` requests may wait, further ones are sent away."""
 
-    def __init__(self, bundle: str, threads: int) -> None:
-        self._bundle = Bundle.load(Path(bundle), threads=threads)
+    bundle: Path
+    host: str
+    port: int
+    limits: Limits
+    threads: int
+    batch: int
+    max_waiting: int
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+class BundleServer:
+    """The replica: reads requests, gathers images, and answers."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        from ray import serve  # noqa: PLC0415
+
+        self._limits = settings.limits
+        self._model = BatchedModel.load(
+            settings.bundle, threads=settings.threads, batch=settings.batch
+        )
+        self._metrics = ServiceMetrics()
+        gather = serve.batch(max_batch_size=settings.batch, batch_wait_timeout_s=_WAIT_S)
+        self._predicted = gather(self._predict)
 
     async def __call__(self, request: Request) -> Response:
-        """POST an image: its mask, of its own size, as PNG with a palette. GET: the classes."""
-        if request.method != "POST":
-            classes = ", ".join(self._bundle.manifest.classes)
-            return PlainTextResponse(f"POST an image to get its mask; classes: {classes}\n")
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > LONGEST_BYTES:
-                told = f"an image may have {LONGEST_BYTES} bytes at most\n"
-                return PlainTextResponse(told, status_code=413)
-        return await run_in_threadpool(self._answer, bytes(content))
+        """Answer a request."""
+        from starlette.responses import Response  # noqa: PLC0415
 
-    def _answer(self, content: bytes) -> Response:
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                mask_hw = self._bundle.predict(image)
-        except (
-            AutomlError,
-            UnidentifiedImageError,
-            OSError,
-            Image.DecompressionBombError,
-        ) as fault:
-            return PlainTextResponse(f"not an image that can be used: {fault}\n", status_code=400)
-        picture = mask_picture(mask_hw, self._bundle.manifest.colours)
-        return Response(png_bytes(picture), media_type="image/png")
+            answer = await self._answer(request)
+        except Refusal as refusal:
+            answer = service.refused(refusal)
+        if request.url.path == service.PREDICT:
+            self._metrics.on_request(answer.status)
+        return Response(answer.content, answer.status, media_type=answer.media_type)
+
+    async def _answer(self, request: Request) -> Answer:
+        path = request.url.path
+        service.check(request.method, path, request.headers, self._limits)
+        if path == service.HEALTH:
+            return Answer(200, service.JSON, b'{"status": "ok"}\n')
+        if path == service.METRICS:
+            return Answer(200, ServiceMetrics.media_type, self._metrics.text())
+        wanted = service.media_type(request.query_params, request.headers.get("accept", ""))
+        content = await self._content(request)
+        image_hwc = await asyncio.to_thread(service.decoded, content, self._limits)
+        start = time.perf_counter()
+        mask_hw = await self._predicted(image_hwc)
+        milliseconds = (time.perf_counter() - start) * 1e3
+        return await asyncio.to_thread(
+            service.answered, mask_hw, self._model.manifest, wanted, milliseconds
+        )
+
+    async def _content(self, request: Request) -> bytes:
+        """What a request carries; reading ends where it is too much, whatever its head says."""
+        content = bytearray()
+        async for part in request.stream():
+            content += part
+            service.check_size(len(content), self._limits)
+        return bytes(content)
+
+    async def _predict(self, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        start = time.perf_counter()
+        masks = await asyncio.to_thread(self._model.predict, images)
+        self._metrics.on_batch(len(images), time.perf_counter() - start)
+        return masks
 
 
-def application(words: dict[str, str]) -> Application:
-    """What `serve run` and a RayService start; words: bundle=FOLDER, and threads=1 if wanted.
+@contextmanager
+def served(settings: ServeSettings) -> Iterator[None]:
+    """Serve within the block; those that are being answered are answered to the end.
 
-    Raises:
-        UsageError: there is no bundle, or a word that means nothing.
+    Raises UsageError where the extra is missing or the port is taken.
     """
-    unknown = set(words) - {"bundle", "threads"}
-    if unknown or "bundle" not in words:
-        given = ", ".join(f"{name}={value}" for name, value in words.items())
-        raise UsageError(f"serving: given {given or 'nothing'}; allowed: bundle=FOLDER threads=1")
-    threads = int(words.get("threads", "1"))
-    deployment = serve.deployment(MaskService, ray_actor_options={"num_cpus": threads})
-    bound: Application = deployment.bind(words["bundle"], threads)
-    return bound
+    _check_port(settings)
+    with connected():
+        try:
+            from ray import serve  # noqa: PLC0415
+        except ImportError as error:
+            raise UsageError("serving needs an extra: pip install 'automl[serve]'") from error
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        http = {"host": settings.host, "port": settings.port, "location": "HeadOnly"}
+        serve.start(http_options=http, logging_config=_QUIET)
+        options: dict[str, Any] = {
+            "max_ongoing_requests": max(2 * settings.batch, 4),
+            "max_queued_requests": settings.max_waiting,
+            "graceful_shutdown_timeout_s": _GRACE_S,
+            "ray_actor_options": {"num_cpus": 0},
+        }
+        try:
+            application = serve.deployment(**options)(BundleServer).bind(settings)
+            serve.run(application, name=_NAME, route_prefix="/", logging_config=_QUIET)
+            yield
+        finally:
+            # Waits for what is being answered; the rest ends with the cluster, which is ours alone.
+            serve.delete(_NAME)
+
+
+def _check_port(settings: ServeSettings) -> None:
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port))
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+        ) from error

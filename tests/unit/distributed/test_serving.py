@@ -1,75 +1,141 @@
-"""A bundle behind HTTP, without a server: the replica as Ray Serve would call it."""
+"""A real server on the loopback, driven as a user would."""
 
-import asyncio
+import base64
+import contextlib
+import http.client
 import io
+import json
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from automl.bundle.loading import Bundle
-from automl.errors import BundleError, UsageError
+from automl.bundle.packing import pack_bundle
+from automl.bundle.service import Limits
+from automl.distributed.serving import ServeSettings, served
+from automl.errors import UsageError
 
-starlette = pytest.importorskip("starlette.requests", reason="the extra [serve] is not installed")
-
-# Ray Serve's own, at import.
-pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
-
-
-def ask(service, method, content=b"", chunk=2**16):
-    """What the service answers to a request that comes in chunks."""
-    pieces = [content[at : at + chunk] for at in range(0, len(content), chunk)]
-
-    async def receive():
-        piece = pieces.pop(0) if pieces else b""
-        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
-
-    scope = {"type": "http", "method": method, "path": "/", "headers": [], "query_string": b""}
-    return asyncio.run(service(starlette.Request(scope, receive)))
+TOKEN = "a-token-of-many-characters"
+RANDOM = np.random.default_rng(9)
 
 
-@pytest.fixture
-def service(pristine_bundle):
-    from automl.distributed.serving import MaskService
-
-    return MaskService(str(pristine_bundle), threads=1)
-
-
-def test_the_answer_is_the_mask_that_the_bundle_predicts(service, pristine_bundle, golden_images):
-    image = golden_images[1]
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    answer = ask(service, "POST", stream.getvalue(), chunk=100)
-    assert (answer.status_code, answer.media_type) == (200, "image/png")
-    with Image.open(io.BytesIO(answer.body)) as mask:
-        np.testing.assert_array_equal(np.asarray(mask), Bundle.load(pristine_bundle).predict(image))
+def png(image_hwc):
+    buffer = io.BytesIO()
+    Image.fromarray(image_hwc).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
-def test_what_is_no_image_is_refused_and_the_replica_lives(service):
-    answer = ask(service, "POST", b"no image")
-    assert answer.status_code == 400
-    assert b"not an image" in answer.body
-    assert b"classes: background, scratch" in ask(service, "GET").body
+def noise(height, width):
+    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_a_request_that_is_too_long_is_not_read_to_its_end(service, monkeypatch):
-    from automl.distributed import serving
-
-    monkeypatch.setattr(serving, "LONGEST_BYTES", 1000)
-    assert ask(service, "POST", b"x" * 5000, chunk=600).status_code == 413
-
-
-def test_a_replica_does_not_start_with_a_damaged_bundle(bundle):
-    from automl.distributed.serving import MaskService
-
-    (bundle / "model.onnx").write_bytes(b"no network")
-    with pytest.raises(BundleError, match=r"model\.onnx"):
-        MaskService(str(bundle), threads=1)
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
-@pytest.mark.parametrize("words", [{}, {"bundel": "x"}, {"bundle": "x", "gpu": "1"}])
-def test_words_that_mean_nothing_are_told(words):
-    from automl.distributed.serving import application
+class Client:
+    def __init__(self, port):
+        self.port = port
 
-    with pytest.raises(UsageError, match="allowed: bundle=FOLDER"):
-        application(words)
+    def ask(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            sent = {"Authorization": f"Bearer {TOKEN}", **headers}
+            chunked = not isinstance(body, bytes | None)
+            connection.request(method, path, body, sent, encode_chunked=chunked)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def mask(self, image_hwc):
+        status, content = self.ask("POST", "/predict", png(image_hwc))
+        assert status == 200, content
+        with Image.open(io.BytesIO(content)) as mask:
+            return np.asarray(mask)
+
+
+def check_masks(client, alone):
+    sizes = [(1, 1), (3, 1001), (100, 130), (32, 48), (32, 48)] * 4
+    images = [noise(*size) for size in sizes]
+    with ThreadPoolExecutor(20) as pool:
+        masks = list(pool.map(client.mask, images))
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(mask, alone.predict(image))
+
+
+def check_json(client, alone):
+    image = noise(100, 130)
+    status, content = client.ask("POST", "/predict?format=json", png(image))
+    plain = json.loads(content)
+    assert (status, plain["width"], plain["height"]) == (200, 130, 100)
+    with Image.open(io.BytesIO(base64.b64decode(plain["mask_png"]))) as mask:
+        np.testing.assert_array_equal(np.asarray(mask), alone.predict(image))
+
+
+def check_refusals(client):
+    assert client.ask("POST", "/predict", b"x", Authorization="")[0] == 401
+    assert client.ask("GET", "/predict")[0] == 405
+    for expected, path, body in [
+        (415, "/predict", b"no image"),
+        (415, "/predict", png(noise(100, 130))[:200]),
+        (400, "/predict", b""),
+        (413, "/predict", b"x" * 2_000_000),
+        (413, "/predict", iter([b"x" * 300_000] * 5)),
+        (413, "/predict", png(noise(200, 101))),
+        (400, "/predict?format=gif", png(noise(3, 3))),
+        (404, "/other", b"x"),
+    ]:
+        # The server may answer and hang up before all of a content too large was sent.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            status, content = client.ask("POST", path, body)
+            assert (status, "error" in json.loads(content)) == (expected, True)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, tmp_path):
+    token, packed, port = tmp_path / "token", tmp_path / "b.automl.zip", free_port()
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    pack_bundle(bundle, packed)
+    words = ["--port", port, "--batch", 4, "--token-file", token, "--max-mb", 1]
+    process = start_cli("serve", packed, *words, "--max-pixels", 20_000)
+    line = process.stdout.readline()
+    assert line == f"serve: 0003-abcdef12-int8 on http://127.0.0.1:{port}\n"
+    client, alone = Client(port), Bundle.load(bundle)
+
+    assert client.ask("GET", "/health", Authorization="")[0] == 200
+    check_masks(client, alone)
+    check_json(client, alone)
+    check_refusals(client)
+    counted = client.ask("GET", "/metrics")[1].decode()
+    assert 'automl_requests_total{status="200"} 21.0' in counted
+    assert 'automl_requests_total{status="415"} 2.0' in counted
+    assert "automl_batch_images_total 21.0" in counted
+
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert (rest, process.returncode) == ("serve: ended\n", 0)
+
+
+def test_a_port_that_is_taken_is_told_before_ray_starts(bundle):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = ServeSettings(
+            bundle=bundle,
+            host="127.0.0.1",
+            port=taken.getsockname()[1],
+            limits=Limits(max_bytes=1, max_pixels=1),
+            threads=1,
+            batch=1,
+            max_waiting=1,
+        )
+        assert settings.url == f"http://127.0.0.1:{settings.port}"
+        with pytest.raises(UsageError, match="cannot listen on 127"), served(settings):
+            pass
