@@ -21,14 +21,14 @@ def test_the_manifest_names_an_application_and_words_that_there_are(tmp_path):
     module, _, name = declared["import_path"].partition(":")
     build = getattr(importlib.import_module(module), name)
     token = tmp_path / "token"
-    token.write_bytes(b"secret\n")
+    token.write_bytes(b"0123456789abcdef" * 2 + b"\n")
     assert declared["args"]["token_file"]
     bound = build({**declared["args"], "token_file": str(token)})
     deployment = bound._bound_deployment
     assert [each["name"] for each in declared["deployments"]] == [deployment.name]
     (settings,) = deployment.init_args
     assert str(settings.bundle) == declared["args"]["bundle"]
-    assert settings.limits.token == b"secret"
+    assert settings.limits.token == b"0123456789abcdef" * 2
     threads = int(declared["args"]["threads"])
     assert settings.threads == threads
     assert declared["deployments"][0]["ray_actor_options"] == {"num_cpus": threads}
@@ -40,3 +40,12 @@ def test_words_that_mean_nothing_are_told(words):
 
     with pytest.raises(UsageError, match="allowed: bundle, threads, token_file"):
         application(words)
+
+
+def test_a_token_that_can_be_guessed_is_refused(tmp_path):
+    from automl.distributed.serve_application import application
+
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with pytest.raises(UsageError, match="characters, got 6"):
+        application({"bundle": "x", "token_file": str(token)})
