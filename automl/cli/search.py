@@ -121,9 +121,9 @@ class _Where:
     local: bool
     address: str | None
     overwrite: bool
-    dashboard: bool
-    wait_s: float | None
-    programs: tuple[str, ...]
+    dashboard: bool = False
+    wait_s: float | None = None
+    programs: tuple[str, ...] = ()
 
 
 def _run(experiment: Experiment, root: Path, where: _Where) -> None:
