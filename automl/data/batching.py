@@ -42,7 +42,8 @@ class BatchSettings:
     unless it is the only one. Without it each sample comes exactly once over all processes, in
     order. `cutmix` is the probability of CutMix for each global batch. `oversample`, in training,
     says which images come more often than others (`data/oversampling.py`). `loader_workers` threads
-    prepare batches ahead; 0 prepares each when asked.
+    prepare batches ahead; 0 prepares each when asked. `pinned` batches lie in memory that a GPU
+    copies from while the host goes on; it needs one.
     """
 
     batch_size: int
@@ -54,6 +55,7 @@ class BatchSettings:
     global_rank: int = 0
     world_size: int = 1
     loader_workers: int = 0
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.world_size <= self.batch_size:
@@ -177,10 +179,11 @@ class EpochPlan:
             images, masks = self._mixed(number, mine, rng)
         else:
             images, masks = _stacked([self._sample(number, place) for place in mine])
-        return Batch(
-            images_nhwc=torch.from_numpy(images),
-            masks_nhw=torch.from_numpy(masks.astype(np.int64)),
-        )
+        images_nhwc = torch.from_numpy(images)
+        masks_nhw = torch.from_numpy(masks.astype(np.int64))
+        if settings.pinned:
+            images_nhwc, masks_nhw = images_nhwc.pin_memory(), masks_nhw.pin_memory()
+        return Batch(images_nhwc=images_nhwc, masks_nhw=masks_nhw)
 
     def _mixing(self, number: int) -> np.random.Generator | None:
         """What CutMix draws from in global batch `number`, or None where it is not applied."""

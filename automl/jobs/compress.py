@@ -25,6 +25,7 @@ from automl.jobs.costs import export_wrapped, size_measurements, wrap_core
 from automl.jobs.inheritance import inherit_weights
 from automl.jobs.network import build_network, example_image, restore_network
 from automl.jobs.settings import combined_loss, fit_settings
+from automl.jobs.speed import wanted_of, with_fastest, without_compiling
 from automl.models.build import SegmentationNet, normalisation_for
 from automl.records import (
     Candidate,
@@ -153,27 +154,33 @@ def _distilled(job: CompressJob) -> _Network:
     model = build_network(params, dataset.info, seed=job.config.seed)
     inherited = inherit_weights(model, teacher.model.state_dict())
     model = prune(model, example_image(dataset.info.size), student.pruning_ratio)
+    loss = DistillationLoss(
+        teacher.model,
+        task_loss=combined_loss(params, dataset.info),
+        student_channels=feature_channels(model),
+        teacher_channels=feature_channels(teacher.model),
+        settings=_distillation(compress),
+        seed=job.config.seed,
+    )
+    train, folder = job.context.experiment.train, job.context.folder.trial(job.name)
+    settings = fit_settings(
+        params,
+        train,
+        normalisation=teacher.normalisation,
+        seed=job.config.seed,
+        epochs=compress.epochs,
+        learning_rate=compress.learning_rate,
+    )
+    # The loss reads the decoder's features, which is no call of the network: nothing to compile.
+    wanted = without_compiling(wanted_of(train))
+    settings = with_fastest(settings, wanted, folder, trained=(model, loss), dataset=dataset)
     fit(
         model,
         dataset,
-        fit_settings(
-            params,
-            job.context.experiment.train,
-            normalisation=teacher.normalisation,
-            seed=job.config.seed,
-            epochs=compress.epochs,
-            learning_rate=compress.learning_rate,
-        ),
-        step_loss=DistillationLoss(
-            teacher.model,
-            task_loss=combined_loss(params, dataset.info),
-            student_channels=feature_channels(model),
-            teacher_channels=feature_channels(teacher.model),
-            settings=_distillation(compress),
-            seed=job.config.seed,
-        ),
+        settings,
+        step_loss=loss,
         reporter=_NeverStop(),
-        checkpoint_folder=job.context.folder.trial(job.name) / "checkpoint",
+        checkpoint_folder=folder / "checkpoint",
     )
     recipe: dict[str, Scalar] = {
         "epochs": compress.epochs,

@@ -12,6 +12,7 @@ from automl.models.build import SegmentationNet
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 from automl.training.loop import Run
+from automl.training.manner import AS_USUAL, Manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Sample:
     precision: str
     info: DatasetInfo
     fidelity: Fidelity = FULL
+    manner: Manner = AS_USUAL
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from automl.jobs.memory import (
 )
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
+from automl.jobs.speed import read_choice, wanted_of, with_fastest
 from automl.models.build import normalisation_for
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
@@ -64,6 +65,7 @@ class TrialRun:
                 epoch=epoch,
                 metrics=metrics,
                 reason=self.note(),
+                speed=read_choice(self.folder),
             )
         )
 
@@ -126,20 +128,30 @@ def train_in_this_process(run: TrialRun) -> bool:
     with noting_memory(run.folder, params.batch_size):
         dataset = run.context.dataset()
         train, fidelity = run.context.experiment.train, run.context.experiment.fidelity
+        normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
+        settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
+        model = build_network(params, dataset.info, seed=run.config.seed)
+        loss = supervised_loss(params, dataset.info)
+        settings = with_fastest(
+            replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
+            wanted_of(train),
+            run.folder,
+            trained=(model, loss),
+            dataset=dataset,
+        )
         sample = Sample(
             params=params,
             seed=run.config.seed,
-            precision=train.precision,
+            precision=settings.precision,
             info=dataset.info,
             fidelity=fidelity,
+            manner=settings.manner,
         )
-        normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
-        settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
         with prepared(
-            build_network(params, dataset.info, seed=run.config.seed),
+            model,
             dataset,
-            replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
-            step_loss=supervised_loss(params, dataset.info),
+            settings,
+            step_loss=loss,
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
             verify_applied(sample, prepared_run)

@@ -8,7 +8,7 @@ from typing import Any
 
 from automl.conductor.trial_state import TrialState
 from automl.errors import StudyError, UsageError
-from automl.records import TrialConfig, TrialMessage, TrialResult, TrialStatus, from_json
+from automl.records import SpeedChoice, TrialConfig, TrialMessage, TrialResult, TrialStatus, from_json
 from automl.space.limits import nearest
 from automl.store.environment import Environment, EnvironmentFile, read_environments
 from automl.store.journal import read_journal
@@ -22,6 +22,7 @@ class TrialRecord:
 
     `scores` maps an epoch to its metrics on val: every epoch where the study has its journal, the
     last one where only its table is left. `environments` are those in which it trained, if known.
+    `speed` is how it trained, where that was measured.
     """
 
     config: TrialConfig
@@ -30,6 +31,7 @@ class TrialRecord:
     epochs: int
     scores: Mapping[int, Mapping[str, float]]
     environments: tuple[Environment, ...]
+    speed: SpeedChoice | None = None
 
 
 def trial_record(folder: StudyFolder, named: str) -> TrialRecord:
@@ -64,6 +66,7 @@ def _from_journal(
 ) -> dict[str, TrialRecord]:
     states: dict[str, TrialState] = {}
     places: dict[str, dict[str, Environment]] = {}
+    speeds: dict[str, SpeedChoice] = {}
     for index, event in enumerate(events):
         if event["kind"] == "proposed":
             config = from_json(TrialConfig, event["config"])
@@ -71,6 +74,8 @@ def _from_journal(
         elif event["kind"] == "message":
             message = from_json(TrialMessage, event["message"])
             states[event["trial_id"]].apply(message)
+            if message.speed is not None:
+                speeds[event["trial_id"]] = message.speed
             environment = environments.at(index)
             if message.kind == "epoch" and environment is not None:
                 places.setdefault(event["trial_id"], {})[repr(environment)] = environment
@@ -82,6 +87,7 @@ def _from_journal(
             epochs=state.last_epoch,
             scores=state.epochs,
             environments=tuple(places.get(trial_id, {}).values()),
+            speed=speeds.get(trial_id),
         )
         for trial_id, state in states.items()
     }
