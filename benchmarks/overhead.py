@@ -133,7 +133,9 @@ def measure_steps(
         for name in names[epoch % 3 :] + names[: epoch % 3]:
             seconds[name].append(_cpu_seconds(turns[name]))
     return {
-        label: [bare / own for bare, own in zip(seconds["bare"][1:], seconds[name][1:], strict=True)]
+        label: [
+            bare / own for bare, own in zip(seconds["bare"][1:], seconds[name][1:], strict=True)
+        ]
         for label, name in (
             ("our steps alone", "steps"),
             ("with loading and augmenting", "whole"),
@@ -199,6 +201,7 @@ class BareLoop:
         )
 
     def epoch(self, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Train on batches."""
         for images, target in batches:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.amp):
                 loss = self.loss(self.model(images), target)

@@ -25,7 +25,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from automl.data.dataset import Dataset
 from automl.data.decode import read_image, read_mask, resize_image, resize_mask
 from automl.data.importing import cached_dataset
 from automl.measurement.processor import cpu_model
-from automl.records import IGNORE
+from automl.records import IGNORE, DatasetInfo
 from automl.space.parameters import TrialParameters
 
 PARTS = ("loader", "steps", "workers", "memory", "cuda")
@@ -54,10 +53,11 @@ BATCH = 8
 class FilesDataset(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
     """Decodes, resizes and augments a file each time it is asked for; by Pillow or by OpenCV."""
 
-    def __init__(self, folder: Path, size: tuple[int, int], policy: str, library: str) -> None:
+    def __init__(self, folder: Path, info: DatasetInfo, policy: str, library: str) -> None:
         self.images = sorted((folder / "images").iterdir())
         self.masks = [(folder / "masks" / path.name).with_suffix(".png") for path in self.images]
-        self.size = size
+        self.size = info.size
+        self.ignored = info.ignore_index
         self.read = {"pillow": self._by_pillow, "opencv": self._by_opencv}[library]
         self.augment = alb.Compose(POLICIES[policy](IGNORE), is_check_shapes=False)
 
@@ -66,13 +66,16 @@ class FilesDataset(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
         image, mask = self.read(row)
+        if self.ignored is not None:
+            mask[mask == self.ignored] = IGNORE
         changed = self.augment(image=image, mask=mask)
         target = torch.from_numpy(changed["mask"].astype(np.int64))
-        return torch.from_numpy(np.ascontiguousarray(changed["image"])), target
+        return torch.from_numpy(np.require(changed["image"], requirements=["C", "W"])), target
 
     def _by_pillow(self, row: int) -> tuple[Any, Any]:
         image = resize_image(read_image(self.images[row]), self.size)
-        return image, resize_mask(read_mask(self.masks[row]).astype(np.uint8), self.size)
+        mask = np.array(read_mask(self.masks[row]), dtype=np.uint8)
+        return image, np.array(resize_mask(mask, self.size))
 
     def _by_opencv(self, row: int) -> tuple[Any, Any]:
         height, width = self.size
@@ -92,7 +95,7 @@ def measure_loader(dataset: Dataset, folder: Path, rounds: int) -> None:
                 "ours": partial(_walk, lambda p=policy, w=workers: _ours(dataset, p, w))
             }
             for library in ("pillow", "opencv"):
-                plain = FilesDataset(folder / "train", dataset.info.size, policy, library)
+                plain = FilesDataset(folder / "train", dataset.info, policy, library)
                 # Its processes stay from epoch to epoch, or starting them would be measured.
                 loader = DataLoader(
                     plain, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
@@ -161,13 +164,13 @@ def measure_memory(dataset: Dataset, folder: Path) -> None:
         )
 
 
-def measure_cuda(dataset: Dataset, params: TrialParameters) -> None:
+def measure_cuda(dataset: Dataset, params: TrialParameters, rounds: int) -> None:
     if not torch.cuda.is_available():
         print("  no CUDA here")
         return
     from throughput_cuda import measure_cuda_steps
 
-    measure_cuda_steps(dataset, params)
+    measure_cuda_steps(dataset, params, rounds)
 
 
 def main() -> None:
@@ -188,8 +191,10 @@ def main() -> None:
     height, width = dataset.info.size
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_model()
     print(f"{params.encoder} + {params.decoder} {params.decoder_width}, {dataset.info.name} at")
-    print(f"{height} x {width}, batches of {BATCH}; {device}, {os.cpu_count()} cores, torch "
-          f"{torch.__version__}; median (lowest to highest) of {arguments.rounds} rounds")
+    print(
+        f"{height} x {width}, batches of {BATCH}; {device}, {os.cpu_count()} cores, torch "
+        f"{torch.__version__}; median (lowest to highest) of {arguments.rounds} rounds"
+    )
     for part in arguments.parts:
         started = time.strftime("%H:%M")
         print(f"{part} (load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores, {started})")
@@ -208,7 +213,7 @@ def main() -> None:
         elif part == "memory":
             measure_memory(dataset, arguments.data)
         else:
-            measure_cuda(dataset, params)
+            measure_cuda(dataset, params, arguments.rounds)
     sys.stdout.flush()
 
 

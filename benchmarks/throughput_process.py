@@ -103,7 +103,7 @@ def memory_of_bare(dataset: Dataset, folder: Path) -> None:
         PARAMS, TrainSettings(), normalisation=dataset.info.normalisation, seed=0
     )
     model = build_network(PARAMS, dataset.info, seed=0).to(memory_format=torch.channels_last)
-    files = FilesDataset(folder / "train", dataset.info.size, PARAMS.augmentation, "pillow")
+    files = FilesDataset(folder / "train", dataset.info, PARAMS.augmentation, "pillow")
     loop = BareLoop(model, dataset, PARAMS, settings, "fp32")
     for images_nhwc, masks_nhw in islice(DataLoader(files, 8, shuffle=True), _STEPS):
         loop.epoch([(images_nhwc.permute(0, 3, 1, 2).float().div_(255), masks_nhw)])

@@ -226,6 +226,8 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
+        # Batches hold the same, whoever makes them.
+        del plain["train"]["loader_workers"]
         for name, before in SPEED_BEFORE.items():
             if plain["train"][name] == before:
                 del plain["train"][name]

@@ -8,7 +8,14 @@ from typing import Any
 
 from automl.conductor.trial_state import TrialState
 from automl.errors import StudyError, UsageError
-from automl.records import SpeedChoice, TrialConfig, TrialMessage, TrialResult, TrialStatus, from_json
+from automl.records import (
+    SpeedChoice,
+    TrialConfig,
+    TrialMessage,
+    TrialResult,
+    TrialStatus,
+    from_json,
+)
 from automl.space.limits import nearest
 from automl.store.environment import Environment, EnvironmentFile, read_environments
 from automl.store.journal import read_journal

@@ -117,9 +117,7 @@ def _lost_nats(logits_nkhw: Tensor, target_nhw: Tensor) -> Tensor:
     if logits_nkhw.is_cuda and torch.are_deterministic_algorithms_enabled():
         # Of pictures CUDA adds it up in varying order, of rows it does not.
         logits_nkhw, target_nhw = _as_rows(logits_nkhw, target_nhw)
-    return F.cross_entropy(
-        logits_nkhw, target_nhw, ignore_index=IGNORE, reduction="sum"
-    ).double()
+    return F.cross_entropy(logits_nkhw, target_nhw, ignore_index=IGNORE, reduction="sum").double()
 
 
 def _as_rows(logits_nkhw: Tensor, target_nhw: Tensor) -> tuple[Tensor, Tensor]:

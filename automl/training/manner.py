@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-#: How the values of images and weights lie in memory. Channels-last is the faster one nearly always.
+#: How images and weights lie in memory; channels-last is faster nearly always.
 LAYOUTS: Mapping[str, torch.memory_format] = MappingProxyType(
     {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 )

@@ -57,9 +57,7 @@ def test_what_was_chosen_is_on_disk_before_it_is_trained_with(
     heard = recorder()
     run_trial(config(), of, heard)
     assert heard.messages[-1].status is TrialStatus.COMPLETED
-    choice = SpeedChoice(
-        precision="bf16", layout="contiguous", step_ms={"bf16+contiguous": 1.5}
-    )
+    choice = SpeedChoice(precision="bf16", layout="contiguous", step_ms={"bf16+contiguous": 1.5})
     assert seen == [(choice, "bf16")]
     assert [m.speed for m in heard.messages if m.kind == "epoch"] == [choice, choice]
 
@@ -134,17 +132,6 @@ def test_a_damaged_choice_is_told_with_its_file(context, config, recorder):
     assert f"{file}: not a readable choice of speed" in heard.messages[-1].reason
 
 
-def other_manner(**live):
-    def plant(monkeypatch):
-        def other(settings, *_given, **_named):
-            manner = replace(settings.manner, **live)
-            return replace(settings, precision="fp32", manner=manner)
-
-        return other
-
-    return plant
-
-
 @pytest.mark.parametrize(
     ("live", "fault"),
     [
@@ -177,7 +164,9 @@ def test_deterministic_reaches_the_run(context, config, recorder, monkeypatch):
 
     monkeypatch.setattr(trial, "verify_applied", look)
     heard = recorder()
-    run_trial(config(), context(train={**FASTEST, "precision": "auto", "deterministic": True}), heard)
+    run_trial(
+        config(), context(train={**FASTEST, "precision": "auto", "deterministic": True}), heard
+    )
     assert heard.messages[-1].status is TrialStatus.COMPLETED
     assert live == [(Manner(deterministic=True), True)]
     assert not torch.are_deterministic_algorithms_enabled()
@@ -190,3 +179,12 @@ def test_choices_are_told_in_words():
     )
     assert str(full) == "bf16, contiguous, not compiled (no compiler), 2 loader thread(s)"
     assert str(SpeedChoice(precision="bf16", compiled=True)) == "bf16, channels-last, compiled"
+
+
+@pytest.mark.exhaustive
+def test_the_real_compiler_makes_one_graph_of_a_network(context, config, recorder):
+    of, heard = context(train={"epochs": 1, "device": "cpu", "compile": True}), recorder()
+    run_trial(config(), of, heard)
+    assert heard.messages[-1].status is TrialStatus.COMPLETED, heard.messages[-1].reason
+    choice = heard.messages[1].speed
+    assert (choice.compiled, choice.not_compiled) == (True, None)
