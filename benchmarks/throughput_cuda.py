@@ -1,4 +1,4 @@
-"""The part of `throughput.py` for a GPU: precisions, compiled or not, in speed, memory, busyness."""
+"""The part of `throughput.py` for a GPU: precisions, compiled or not; speed, memory, busyness."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def measure_cuda_steps(dataset: Dataset, params: TrialParameters, rounds: int) -
     model = build_network(params, dataset.info, seed=0)
     rates: dict[str, list[float]] = {}
     memory_mb: dict[str, float] = {}
-    for number in range(rounds):
+    for _ in range(rounds):
         for precision in ("fp32", "auto"):
             for compiled in (False, True):
                 name = f"{'AMP' if precision == 'auto' else 'fp32'}{', compiled' * compiled}"

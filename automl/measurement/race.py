@@ -1,13 +1,13 @@
 """Find the fastest of a few ways to do the same, in little time.
 
-All take turns, round by round, so that what else happens on the machine hits all alike; one that is
-far behind after a round is timed no more. The first one is the way that is taken where nothing
-speaks against it: another must be faster by a margin, or noise would choose.
+All take turns, round by round, so that what else happens on the machine hits all alike, and the least
+time of each counts, since other programs only ever add to it; one that is far behind after a round is
+timed no more. The first one is the way that is taken where nothing speaks against it: another must be
+faster by a margin, or noise would choose.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,7 +22,7 @@ FAR_BEHIND = 1.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaceResult:
-    """The name of the winner, and the median seconds of each."""
+    """The name of the winner, and the least seconds of each."""
 
     winner: str
     seconds: Mapping[str, float]
@@ -55,9 +55,9 @@ def race(
         # What comes first in a round meets colder caches.
         for name in racing if number % 2 == 0 else reversed(racing):
             seconds[name].append(agree(runs[name]()))
-        best = min(min(times) for times in seconds.values())
-        racing = [n for n in racing if n == first or min(seconds[n]) <= FAR_BEHIND * best]
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    fastest = min(racing, key=medians.__getitem__)
-    is_clear = medians[fastest] < (1 - MARGIN) * medians[first]
-    return RaceResult(winner=fastest if is_clear else first, seconds=medians)
+        least = {name: min(times) for name, times in seconds.items()}
+        best = min(least.values())
+        racing = [name for name in racing if name == first or least[name] <= FAR_BEHIND * best]
+    fastest = min(racing, key=least.__getitem__)
+    is_clear = least[fastest] < (1 - MARGIN) * least[first]
+    return RaceResult(winner=fastest if is_clear else first, seconds=least)

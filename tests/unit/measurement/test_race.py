@@ -18,8 +18,9 @@ def runs_of(**times):
     return {name: lambda name=name: run(name) for name in times}, calls
 
 
-def test_the_fastest_wins_by_its_median():
-    runs, _ = runs_of(usual=[9, 1.0, 1.0, 1.0], other=[9, 0.7, 3.0, 0.7])
+def test_the_fastest_wins_by_its_least_time():
+    """What others do to a machine only ever adds to a time."""
+    runs, _ = runs_of(usual=[9, 1.0, 1.0, 1.0], other=[9, 0.8, 3.0, 0.7])
     found = race(runs, rounds=3)
     assert found.winner == "other"
     assert found.seconds == {"usual": 1.0, "other": 0.7}
