@@ -1,9 +1,9 @@
 """Find the fastest of a few ways to do the same, in little time.
 
-All take turns, round by round, so that what else happens on the machine hits all alike, and the least
-time of each counts, since other programs only ever add to it; one that is far behind after a round is
-timed no more. The first one is the way that is taken where nothing speaks against it: another must be
-faster by a margin, or noise would choose.
+All take turns, round by round, so that what else happens on the machine hits all alike, and the
+least time of each counts, since other programs only ever add to it. One that is far behind after a
+round is timed no more. The first one is the way that is taken where nothing speaks against it:
+another must be faster by a margin, or noise would choose.
 """
 
 from __future__ import annotations

@@ -61,15 +61,18 @@ def tune(
     Every rank of a group must call this.
     """
     device = compute_device(settings.device)
+    on_cpu = device.type == "cpu"
     probe = _probe_settings(settings, device)
     choice = SpeedChoice(precision=probe.precision, layout=probe.manner.layout)
     tried = ways(device) if wanted.fastest_precision else (way_of(choice),)
+    threads = torch.get_num_threads()
     with ExitStack() as stack:
+        stack.enter_context(_one_thread(device))
         steps = {}
         for name in tried:
             run = stack.enter_context(_copied(model, step_loss, dataset, _in_way(probe, name)))
             batch = next(run.plan.some_batches(1))
-            steps[name] = _timed(run, batch, _clock(device))
+            steps[name] = _timed(run, batch, time.thread_time if on_cpu else time.perf_counter)
         found = race(steps, rounds=ROUNDS, agree=from_first_rank)
         prepare_s = from_first_rank(_prepare_seconds(run))
     precision, _, layout = found.winner.partition("+")
@@ -81,7 +84,8 @@ def tune(
         step_ms={name: 1e3 * value for name, value in found.seconds.items()},
     )
     if wanted.fastest_loader:
-        workers = loader_workers(prepare_s, found.seconds[found.winner], _spare_threads(device))
+        step_s = found.seconds[found.winner] / (threads if on_cpu else 1)
+        workers = loader_workers(prepare_s, step_s, _spare_threads(device))
         choice = replace(choice, loader_workers=workers, prepare_ms=1e3 * prepare_s)
     if wanted.compiled:
         fault = _fault_of_compiling(model, step_loss, dataset, _in_way(probe, found.winner))
@@ -174,10 +178,19 @@ def _timed(run: Run, batch: Batch, clock: Callable[[], float]) -> Callable[[], f
     return step
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
-    """Processor time where one thread does all: other programs disturb it least."""
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    return time.thread_time if alone else time.perf_counter
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU have one thread do all, so that its processor time tells what a step costs.
+
+    Other programs disturb that least; several threads of a busy machine wait for each other.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _prepare_seconds(run: Run) -> float:

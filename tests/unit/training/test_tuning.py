@@ -167,3 +167,17 @@ def test_what_is_no_fault_of_the_compiler_is_raised(fault, tuned, monkeypatch):
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(type(fault), match=str(fault)):
         tuned(wanted={"compiled": True}, precision="fp32")
+
+
+def test_a_cpu_is_timed_on_one_thread_and_given_back(tuned, monkeypatch):
+    seen = []
+
+    def race(runs, **_options):
+        seen.append(torch.get_num_threads())
+        return RaceResult(winner="fp32+channels_last", seconds=dict.fromkeys(runs, 1e-9))
+
+    monkeypatch.setattr(tuning, "race", race)
+    torch.set_num_threads(3)  # the fixture of all tests here gives it back
+    tuned(wanted={"fastest_precision": True}, precision="fastest")
+    assert seen == [1]
+    assert torch.get_num_threads() == 3
