@@ -140,7 +140,7 @@ class Rank:
                 precision="fastest",
                 device="cpu",
             ),
-            Wanted(fastest_precision=True, fastest_loader=True),
+            Wanted(fastest_precision=True, fastest_loader=True, compiled=self.world > 1),
             folder,
             trained=(TinyNet(seed=self.rank), SupervisedLoss(CombinedLoss(0.5, 2.0))),
             dataset=self.dataset,

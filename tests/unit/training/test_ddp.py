@@ -130,3 +130,5 @@ def test_ranks_train_in_the_manner_that_the_first_one_found(found):
     assert settings["manner"]["layout"] == kept["layout"]
     assert settings["loader_workers"] == kept["loader_workers"]
     assert len(kept["step_ms"]) == 4
+    assert not settings["manner"]["compiled"]
+    assert kept["not_compiled"] == "only done for trials of one worker"
