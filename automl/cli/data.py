@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.preview import preview
+
 if TYPE_CHECKING:
     from automl.data.dataset import Dataset
 
-data_app = typer.Typer(help="Check datasets, and import them.", no_args_is_help=True)
+data_app = typer.Typer(help="Check datasets, look at them, and import them.", no_args_is_help=True)
 
 #: Height and width of an import, where none is given.
 _SIZE = (192, 256)
@@ -74,6 +76,9 @@ def _tell(dataset: Dataset) -> None:
     warnings = [f"warning    {warning}" for warning in dataset.warnings]
     for line in [*describe_dataset(dataset.info), *warnings]:
         typer.echo(line)
+
+
+data_app.command(no_args_is_help=True)(preview)
 
 
 @data_app.command("import", no_args_is_help=True)

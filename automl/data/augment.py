@@ -1,4 +1,4 @@
-"""Augmentation policies of growing strength, on albumentations.
+"""Augmentation policies: of growing strength, TrivialAugment, or declared; on albumentations.
 
 Geometry moves image and mask alike, masks by the nearest pixel; what comes in from outside is the
 picture mirrored, labels with it, so that zooming out wastes no pixels.
@@ -21,8 +21,11 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as alb
 import cv2
 
+from automl.data.transforms import Canvas, build_transform
+from automl.data.trivial import trivial_augment
 from automl.errors import UsageError
 from automl.records import IGNORE
+from automl.space.policies.policy import Policy
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -37,8 +40,8 @@ class Augmentation:
     UsageError on an unknown policy.
     """
 
-    def __init__(self, policy: str, size: tuple[int, int], ignore: int = IGNORE) -> None:
-        if policy not in POLICIES:
+    def __init__(self, policy: str | Policy, size: tuple[int, int], ignore: int = IGNORE) -> None:
+        if isinstance(policy, str) and policy not in POLICIES:
             raise UsageError(f"augmentation must be one of {', '.join(POLICIES)}, got {policy!r}")
         self.policy = policy
         self.size = size
@@ -46,7 +49,7 @@ class Augmentation:
         # A pipeline holds its random state, so every thread has its own.
         self._local = threading.local()
 
-    def __reduce__(self) -> tuple[type[Augmentation], tuple[str, tuple[int, int], int]]:
+    def __reduce__(self) -> tuple[type[Augmentation], tuple[str | Policy, tuple[int, int], int]]:
         return Augmentation, (self.policy, self.size, self.ignore)
 
     def __call__(self, image: UInt8, mask: UInt8, seed: int) -> tuple[UInt8, UInt8]:
@@ -69,16 +72,26 @@ class Augmentation:
     def _pipeline(self) -> Any:
         pipeline = getattr(self._local, "pipeline", None)
         if pipeline is None:
-            transforms = POLICIES[self.policy](self.ignore)
-            # The shapes have been checked above.
-            pipeline = alb.Compose(transforms, is_check_shapes=False)
+            pipeline = _built(self.policy, self.size, self.ignore)
             self._local.pipeline = pipeline
         return pipeline
 
 
-def policy_transforms(policy: str, ignore: int = IGNORE) -> list[dict[str, Any]]:
-    """What the table of policies says that `Augmentation.transforms` must be."""
-    return _described(alb.Compose(POLICIES[policy](ignore), is_check_shapes=False))
+def policy_transforms(
+    policy: str | Policy, size: tuple[int, int], ignore: int = IGNORE
+) -> list[dict[str, Any]]:
+    """What a table or a declaration says that `Augmentation.transforms` must be."""
+    return _described(_built(policy, size, ignore))
+
+
+def _built(policy: str | Policy, size: tuple[int, int], ignore: int) -> Any:
+    if isinstance(policy, str):
+        transforms = POLICIES[policy](ignore)
+    else:
+        canvas = Canvas(size=size, ignore=ignore)
+        transforms = [build_transform(step, canvas) for step in policy.steps]
+    # The shapes have been checked by `Augmentation`.
+    return alb.Compose(transforms, is_check_shapes=False)
 
 
 def _described(pipeline: Any) -> list[dict[str, Any]]:
@@ -133,6 +146,10 @@ def _strong(ignore: int) -> list[Any]:
     ]
 
 
+def _trivial(_ignore: int) -> list[Any]:
+    return [trivial_augment()]
+
+
 def _move(*, scale: tuple[float, float], rotate: float, shear: float, p: float) -> Any:
     """Scale, turn (degrees), shear (degrees) and shift; the outside mirrors the picture."""
     return alb.Affine(
@@ -154,10 +171,12 @@ def _tint(*, hue: int, saturation: int, value: int, p: float) -> Any:
     )
 
 
-#: From weak to strong; each builds its transforms, given the label of blotted-out pixels.
+#: From weak to strong, then TrivialAugment; each builds its transforms, given the label of pixels
+#: that are blotted out.
 POLICIES: Mapping[str, Callable[[int], list[Any]]] = {
     "none": _none,
     "light": _light,
     "medium": _medium,
     "strong": _strong,
+    "trivial": _trivial,
 }

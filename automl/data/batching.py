@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +20,38 @@ import torch
 
 from automl.data.augment import Augmentation
 from automl.data.dataset import ArrowSplit, UInt8
+from automl.data.mixing.copy_paste import pasted_classes
+from automl.data.mixing.layers import MIXES, Ground, Layer, layer, mixed, stream_of
+from automl.data.mixing.sample import Sample
 from automl.data.oversampling import OVERSAMPLING, drawn_rows, image_weights, repeats_before
+from automl.space.policies.policy import Policy
 
 #: Tell the streams of random numbers of one epoch apart.
-_ORDER, _AUGMENT, _CUTMIX = 0, 1, 2
+_ORDER, _AUGMENT = 0, 1  # those of the mixes: `data/mixing/layers.py`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Images (N, H, W, 3) uint8 RGB, and masks (N, H, W) int64 with 255 where ignored."""
+    """Images (N, H, W, 3) uint8 RGB, and masks (N, H, W) int64 with 255 where ignored.
+
+    After mixup the masks of the partners are the second ones, and `first_share` is what is left of
+    the first images: the loss is to be mixed alike.
+    """
 
     images_nhwc: torch.Tensor
     masks_nhw: torch.Tensor
+    second_masks_nhw: torch.Tensor | None = None
+    first_share: float = 1.0
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from while the host goes on."""
+        seconds = self.second_masks_nhw
+        return replace(
+            self,
+            images_nhwc=self.images_nhwc.pin_memory(),
+            masks_nhw=self.masks_nhw.pin_memory(),
+            second_masks_nhw=None if seconds is None else seconds.pin_memory(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +61,20 @@ class BatchSettings:
     `batch_size` counts the samples of the global batch, over all `world_size` processes.
     `shuffle` is for training: a new order each epoch, the last incomplete global batch left out
     unless it is the only one. Without it each sample comes exactly once over all processes, in
-    order. `cutmix` is the probability of CutMix for each global batch. `oversample`, in training,
-    says which images come more often than others (`data/oversampling.py`). `loader_workers` threads
-    prepare batches ahead; 0 prepares each when asked. `pinned` batches lie in memory that a GPU
-    copies from while the host goes on; it needs one.
+    order. `augmentation` is the name of a built-in policy, or a declared one. `cutmix`, `classmix`,
+    `copy_paste` and `mixup` are the probabilities of these mixes for each global batch
+    (`data/mixing`). `oversample`, in training, says which images come more often than others
+    (`data/oversampling.py`). `loader_workers` threads prepare batches ahead; 0 prepares each when
+    asked. `pinned` batches lie in memory that a GPU copies from while the host goes on; it needs
+    one.
     """
 
     batch_size: int
-    augmentation: str = "none"
+    augmentation: str | Policy = "none"
     cutmix: float = 0.0
+    classmix: float = 0.0
+    copy_paste: float = 0.0
+    mixup: float = 0.0
     oversample: str = "none"
     seed: int = 0
     shuffle: bool = False
@@ -67,8 +93,9 @@ class BatchSettings:
             raise ValueError(
                 f"global_rank must be in 0..{self.world_size - 1}, got {self.global_rank}"
             )
-        if not 0.0 <= self.cutmix <= 1.0:
-            raise ValueError(f"cutmix is a probability, 0 to 1, got {self.cutmix}")
+        for mix in MIXES:
+            if not 0.0 <= getattr(self, mix) <= 1.0:
+                raise ValueError(f"{mix} is a probability, 0 to 1, got {getattr(self, mix)}")
         if self.oversample not in OVERSAMPLING:
             names = ", ".join(OVERSAMPLING)
             raise ValueError(f"oversample must be one of {names}, got {self.oversample!r}")
@@ -92,19 +119,6 @@ def epoch_batches(split: ArrowSplit, settings: BatchSettings, epoch: int) -> Ite
     Training gives every process as many batches; otherwise a process may get none of the last one.
     """
     return EpochPlan(split, settings, epoch).batches()
-
-
-def cutmix_box(rng: np.random.Generator, size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns to paste: an area share drawn evenly, cut off at the picture's edges.
-
-    Source: Yun et al. 2019, "CutMix", eq. 2 and 3, with lambda of Beta(1, 1).
-    """
-    share = float(np.sqrt(1.0 - rng.random()))
-    spans = []
-    for side in size:
-        centre, half = int(rng.integers(side)), round(side * share) // 2
-        spans.append(slice(max(0, centre - half), min(side, centre + half)))
-    return spans[0], spans[1]
 
 
 class EpochPlan:
@@ -163,9 +177,9 @@ class EpochPlan:
             rows = np.resize(rows, settings.world_size)  # a process without a sample would hang
         return rows
 
-    def mixes(self, number: int) -> bool:
-        """Whether CutMix is applied to global batch `number`."""
-        return self._mixing(number) is not None
+    def mixes(self, name: str, number: int) -> bool:
+        """Whether a mix is applied to global batch `number`."""
+        return self._mixing(name, number) is not None
 
     def batch(self, number: int) -> Batch | None:
         """What this process has of global batch `number`, or None where it has none."""
@@ -174,36 +188,41 @@ class EpochPlan:
         mine = range(settings.global_rank, len(rows), settings.world_size)
         if not mine:
             return None
-        rng = self._mixing(number)
-        if rng is not None:
-            images, masks = self._mixed(number, mine, rng)
-        else:
-            images, masks = _stacked([self._sample(number, place) for place in mine])
-        images_nhwc = torch.from_numpy(images)
-        masks_nhw = torch.from_numpy(masks.astype(np.int64))
-        if settings.pinned:
-            images_nhwc, masks_nhw = images_nhwc.pin_memory(), masks_nhw.pin_memory()
-        return Batch(images_nhwc=images_nhwc, masks_nhw=masks_nhw)
+        layers = self._layers(number)
+        samples = mixed(layers, mine, lambda place: self._sample(number, place))
+        seconds = [sample.second_hw for sample in samples if sample.second_hw is not None]
+        batch = Batch(
+            images_nhwc=torch.from_numpy(np.stack([sample.image_hwc for sample in samples])),
+            masks_nhw=_labels([sample.mask_hw for sample in samples]),
+            second_masks_nhw=_labels(seconds) if seconds else None,
+            first_share=layers[-1].share if seconds else 1.0,
+        )
+        return batch.pinned() if settings.pinned else batch
 
-    def _mixing(self, number: int) -> np.random.Generator | None:
-        """What CutMix draws from in global batch `number`, or None where it is not applied."""
-        rng = self._stream(_CUTMIX, number)
-        return rng if rng.random() < self.settings.cutmix else None
+    def _layers(self, number: int) -> list[Layer]:
+        """The mixes of global batch `number`, in their order."""
+        drawn = {name: self._mixing(name, number) for name in MIXES}
+        ground = Ground(size=self.split.size, classes=lambda: self._pasted_classes)
+        return [
+            layer(
+                name,
+                rng,
+                ground,
+                len(self.rows(number)),
+                partial(self._stream, stream_of(name), number),
+            )
+            for name, rng in drawn.items()
+            if rng is not None
+        ]
 
-    def _mixed(
-        self, number: int, mine: Sequence[int], rng: np.random.Generator
-    ) -> tuple[UInt8, UInt8]:
-        """Paste one box of each sample's partner into it; partners come from the global batch."""
-        partners = rng.permutation(len(self.rows(number)))
-        box = cutmix_box(rng, self.split.size)
-        needed = sorted({*mine, *(int(partners[place]) for place in mine)})
-        samples = {place: self._sample(number, place) for place in needed}
-        images, masks = _stacked([samples[place] for place in mine])
-        for own, place in enumerate(mine):
-            image, mask = samples[int(partners[place])]
-            images[own][box] = image[box]
-            masks[own][box] = mask[box]
-        return images, masks
+    def _mixing(self, name: str, number: int) -> np.random.Generator | None:
+        """What a mix draws from in global batch `number`, or None where it is not applied."""
+        rng = self._stream(stream_of(name), number)
+        return rng if rng.random() < getattr(self.settings, name) else None
+
+    @cached_property
+    def _pasted_classes(self) -> tuple[int, ...]:
+        return pasted_classes(self.split.classes_present[self.pool])
 
     def _ordered(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The rows of a training epoch, in its order."""
@@ -212,16 +231,16 @@ class EpochPlan:
             return rng.permutation(rows)
         return drawn_rows(rows, image_weights(self.split, rows, self.settings.oversample), rng)
 
-    def _sample(self, number: int, place: int) -> tuple[UInt8, UInt8]:
+    def _sample(self, number: int, place: int) -> Sample:
         """What global batch `number` has at a place; a row that comes again is augmented anew."""
         row = int(self.rows(number)[place])
         image, mask = self.split.image(row), self.split.mask(row)
         if self.settings.augmentation == "none":
-            return image, mask
+            return Sample(image, mask)
         position = (number * self.settings.batch_size + place) % len(self._rows)
         repeat = int(self._repeats[position])
         sequence = self._sequence(_AUGMENT, row, *([repeat] if repeat else []))
-        return self.augmentation(image, mask, int(sequence.generate_state(1)[0]))
+        return Sample(*self.augmentation(image, mask, int(sequence.generate_state(1)[0])))
 
     def _stream(self, *purpose: int) -> np.random.Generator:
         return np.random.default_rng(self._sequence(*purpose))
@@ -230,9 +249,9 @@ class EpochPlan:
         return np.random.SeedSequence([self.settings.seed, self.epoch, *purpose])
 
 
-def _stacked(samples: Sequence[tuple[UInt8, UInt8]]) -> tuple[UInt8, UInt8]:
-    """Samples as one array of images and one of masks, both copies."""
-    return np.stack([image for image, _ in samples]), np.stack([mask for _, mask in samples])
+def _labels(masks: Sequence[UInt8]) -> torch.Tensor:
+    """Masks as one array of labels, a copy."""
+    return torch.from_numpy(np.stack(masks).astype(np.int64))
 
 
 def _prepared(plan: EpochPlan, numbers: Sequence[int], workers: int) -> Iterator[Batch]:

@@ -13,11 +13,12 @@ from types import MappingProxyType
 
 import torch
 
+from automl.data.mixing.layers import MIXES
 from automl.errors import TrialError
 from automl.jobs.applied_data import (
     other_augmentation,
     other_batch_size,
-    other_cutmix,
+    other_mix,
     other_oversampling,
 )
 from automl.jobs.applied_fidelity import fidelity_faults
@@ -30,6 +31,7 @@ from automl.jobs.applied_network import (
     other_weights,
     other_width,
 )
+from automl.jobs.applied_policy import policy_faults
 from automl.jobs.applied_steps import other_learning_rate, other_optimizer, other_weight_decay
 from automl.jobs.live import Live, Proof, Sample
 from automl.training.loop import Run
@@ -54,6 +56,7 @@ def verify_applied(sample: Sample, run: Run) -> None:
     if precision is not None:
         faults["train.precision"] = f"declared {sample.precision!r}, live {precision}"
     faults |= manner_faults(sample.manner, run)
+    faults |= policy_faults(sample.policy, run.plan.augmentation)
     stretch = sample.fidelity.at(run.epochs_done + 1)
     faults |= fidelity_faults(stretch, sample.params.batch_size, sample.info, run)
     if faults:
@@ -106,7 +109,7 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         "pretrained": Proof(_other_weights, needs=("encoder",)),
         **{name: Proof(_in_loss(name)) for name in LOSS_PROOFS},
         "augmentation": Proof(other_augmentation),
-        "cutmix": Proof(other_cutmix),
+        **{name: Proof(other_mix(name)) for name in MIXES},
         "oversample": Proof(other_oversampling),
         "optimizer": Proof(other_optimizer),
         "learning_rate": Proof(other_learning_rate),

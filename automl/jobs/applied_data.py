@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from automl.data.augment import policy_transforms
 from automl.data.oversampling import image_weights, wrongly_drawn
 from automl.jobs.applied_loss import equal
+from automl.jobs.applied_policy import class_names
 from automl.jobs.live import Live
 from automl.training.ranks import world_size
 
-#: Batches that are asked whether CutMix mixes them, and how far the share of those that say yes
-#: may lie from the probability: five standard deviations.
-_CUTMIX_BATCHES = 400
-_CUTMIX_DEVIATIONS = 5.0
+#: Batches that are asked whether a mix is applied to them, and how far the share of those that say
+#: yes may lie from the probability: five standard deviations.
+_ASKED_BATCHES = 400
+_DEVIATIONS = 5.0
 
 
 def other_batch_size(live: Live) -> str | None:
@@ -25,24 +27,36 @@ def other_batch_size(live: Live) -> str | None:
 
 
 def other_augmentation(live: Live) -> str | None:
-    """The transforms as built, where they are not those of the sampled policy."""
-    transforms = live.run.plan.augmentation.transforms()
-    if transforms == policy_transforms(live.params.augmentation):
+    """The transforms as built, where they are not those of the sampled policy.
+
+    Of a declared policy the kinds alone; their values have names of their own
+    (`applied_policy.py`).
+    """
+    built, policy = live.run.plan.augmentation, live.sample.policy
+    transforms = built.transforms()
+    if policy is None:
+        right = transforms == policy_transforms(live.params.augmentation, built.size)
+    else:
+        right = class_names(transforms) == class_names(policy_transforms(policy, built.size))
+    if right:
         return None
-    names = [transform["__class_fullname__"] for transform in transforms]
-    return f"the transforms {', '.join(names)}" if names else "no transforms"
+    return f"the transforms {', '.join(class_names(transforms))}" if transforms else "no transforms"
 
 
-def other_cutmix(live: Live) -> str | None:
-    """What the plan holds, and how often it decides to mix."""
-    plan, wanted = live.run.plan, live.params.cutmix
-    if not equal(plan.settings.cutmix, wanted):
-        return f"{plan.settings.cutmix:g}"
-    share = sum(plan.mixes(number) for number in range(_CUTMIX_BATCHES)) / _CUTMIX_BATCHES
-    spread = math.sqrt(wanted * (1 - wanted) / _CUTMIX_BATCHES)
-    # The last term is for probabilities so small that a few batches are many deviations.
-    slack = _CUTMIX_DEVIATIONS * (spread + 1 / _CUTMIX_BATCHES) if spread else 0.0
-    return None if abs(share - wanted) <= slack else f"{share:.3f} of the batches"
+def other_mix(name: str) -> Callable[[Live], str | None]:
+    """The proof of a mix: what the plan holds, and how often it decides to mix."""
+
+    def find(live: Live) -> str | None:
+        plan, wanted = live.run.plan, getattr(live.params, name)
+        if not equal(getattr(plan.settings, name), wanted):
+            return f"{getattr(plan.settings, name):g}"
+        share = sum(plan.mixes(name, number) for number in range(_ASKED_BATCHES)) / _ASKED_BATCHES
+        spread = math.sqrt(wanted * (1 - wanted) / _ASKED_BATCHES)
+        # The last term is for probabilities so small that a few batches are many deviations.
+        slack = _DEVIATIONS * (spread + 1 / _ASKED_BATCHES) if spread else 0.0
+        return None if abs(share - wanted) <= slack else f"{share:.3f} of the batches"
+
+    return find
 
 
 def other_oversampling(live: Live) -> str | None:

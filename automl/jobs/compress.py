@@ -39,11 +39,13 @@ from automl.records import (
 )
 from automl.space.compression import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
+from automl.space.policies.searched import policy_parameters
 from automl.store.atomic import staged_folder, write_json, write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.checkpoint import load_checkpoint
 from automl.training.evaluation import normalise
 from automl.training.loop import fit
+from automl.training.settings import FitSettings
 
 _WIDTH_STEP = 8
 _RECORD = "candidate.json"
@@ -81,6 +83,7 @@ class _Network:
     params: TrialParameters
     normalisation: Normalisation
     lineage: Lineage
+    policy_params: Mapping[str, Scalar]
 
 
 def compress_candidate(job: CompressJob) -> CompressOutcome:
@@ -134,6 +137,7 @@ def _trained(job: CompressJob) -> _Network:
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
         normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        policy_params=policy_parameters(job.config.params),
         lineage=Lineage(
             trial_id=job.config.trial_id,
             kind="trial",
@@ -162,18 +166,16 @@ def _distilled(job: CompressJob) -> _Network:
         settings=_distillation(compress),
         seed=job.config.seed,
     )
-    train, folder = job.context.experiment.train, job.context.folder.trial(job.name)
-    settings = fit_settings(
-        params,
-        train,
-        normalisation=teacher.normalisation,
-        seed=job.config.seed,
-        epochs=compress.epochs,
-        learning_rate=compress.learning_rate,
-    )
+    folder = job.context.folder.trial(job.name)
     # The loss reads the decoder's features, which is no call of the network: nothing to compile.
-    wanted = without_compiling(wanted_of(train))
-    settings = with_fastest(settings, wanted, folder, trained=(model, loss), dataset=dataset)
+    wanted = without_compiling(wanted_of(job.context.experiment.train))
+    settings = with_fastest(
+        _student_settings(job, params, teacher.normalisation),
+        wanted,
+        folder,
+        trained=(model, loss),
+        dataset=dataset,
+    )
     fit(
         model,
         dataset,
@@ -199,6 +201,23 @@ def _distilled(job: CompressJob) -> _Network:
         teacher=f"{replace(job, student=None).name}-fp32",
     )
     return replace(teacher, name=job.name, model=model, params=params, lineage=lineage)
+
+
+def _student_settings(
+    job: CompressJob, params: TrialParameters, normalisation: Normalisation
+) -> FitSettings:
+    """Trained as its teacher was, but for the epochs and the learning rate."""
+    experiment = job.context.experiment
+    settings = fit_settings(
+        params,
+        experiment.train,
+        normalisation=normalisation,
+        seed=job.config.seed,
+        epochs=experiment.compress.epochs,
+        learning_rate=experiment.compress.learning_rate,
+    )
+    policy = experiment.policy(job.config.params)
+    return settings if policy is None else replace(settings, augmentation=policy)
 
 
 def _distillation(compress: CompressSettings) -> DistillationSettings:
@@ -242,7 +261,8 @@ def _record(network: _Network, candidate_id: str, sizes: tuple[Measurement, ...]
         artifact=f"candidates/{candidate_id}/model.onnx",
         lineage=network.lineage,
         params={
-            name: getattr(network.params, name) for name in network.params.__dataclass_fields__
+            **{name: getattr(network.params, name) for name in network.params.__dataclass_fields__},
+            **network.policy_params,
         },
         normalisation=network.normalisation,
         measurements=sizes,

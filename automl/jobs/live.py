@@ -11,13 +11,17 @@ from automl.jobs.applied_network import twin_of
 from automl.models.build import SegmentationNet
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
+from automl.space.policies.policy import Policy
 from automl.training.loop import Run
 from automl.training.manner import AS_USUAL, Manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What was asked for: a trial's parameters and seed, and what the experiment declares."""
+    """What was asked for: a trial's parameters and seed, and what the experiment declares.
+
+    `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
+    """
 
     params: TrialParameters
     seed: int
@@ -25,6 +29,7 @@ class Sample:
     info: DatasetInfo
     fidelity: Fidelity = FULL
     manner: Manner = AS_USUAL
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)

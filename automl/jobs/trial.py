@@ -29,6 +29,7 @@ from automl.models.build import normalisation_for
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
+from automl.space.policies.searched import resolved_policy
 from automl.store.atomic import write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.loop import prepared
@@ -127,13 +128,20 @@ def train_in_this_process(run: TrialRun) -> bool:
     params = parameters_from(run.config.params)
     with noting_memory(run.folder, params.batch_size):
         dataset = run.context.dataset()
-        train, fidelity = run.context.experiment.train, run.context.experiment.fidelity
+        experiment = run.context.experiment
+        train, fidelity = experiment.train, experiment.fidelity
+        policy = experiment.policy(run.config.params)
         normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
         model = build_network(params, dataset.info, seed=run.config.seed)
         loss = supervised_loss(params, dataset.info)
         settings = with_fastest(
-            replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
+            replace(
+                settings,
+                augmentation=params.augmentation if policy is None else policy,
+                fidelity=fidelity,
+                micro_batches=micro_batches(run.folder),
+            ),
             wanted_of(train),
             run.folder,
             trained=(model, loss),
@@ -146,6 +154,8 @@ def train_in_this_process(run: TrialRun) -> bool:
             info=dataset.info,
             fidelity=fidelity,
             manner=settings.manner,
+            # Not asked of the experiment, whose answer trains: the two are compared.
+            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
         )
         with prepared(
             model,

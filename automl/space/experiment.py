@@ -22,6 +22,7 @@ from automl.space.fields import (
     Budget,
     Concurrency,
     Constraints,
+    DeclaredPolicies,
     Objectives,
     Points,
     Side,
@@ -29,7 +30,13 @@ from automl.space.fields import (
     parse_points,
     seconds_of,
 )
-from automl.space.forms import parse_space
+from automl.space.policies.declaration import parse_policies
+from automl.space.policies.policy import Policy
+from automl.space.policies.searched import (
+    resolved_policy,
+    space_with_policies,
+    where_declared,
+)
 from automl.space.pydantic_faults import faults_of, raise_faults
 from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
@@ -174,6 +181,7 @@ class Experiment(_Settings):
     task: Literal["segmentation"] = "segmentation"
     """What the models do."""
     data: DataSettings = DataSettings()
+    augmentation_policies: DeclaredPolicies = Field(default_factory=dict)
     space: Space
     objectives: Objectives = DEFAULT_OBJECTIVES
     constraints: Constraints = Field(default_factory=dict)
@@ -198,6 +206,10 @@ class Experiment(_Settings):
         rungs = rung_epochs(search.min_epochs, epochs, search.eta)
         return search.fidelity.fidelity(rungs, epochs, search.seed)
 
+    def policy(self, params: Mapping[str, Scalar]) -> Policy | None:
+        """The declared policy of a trial with these values; None for a built-in one."""
+        return resolved_policy(self.augmentation_policies, params)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values in the form of the YAML file, every default spelt out."""
         return self.model_dump(mode="json")
@@ -214,7 +226,7 @@ class Experiment(_Settings):
             faults += _point_faults_beside_others(plain)
         if not any(fault.path[:2] == ("search", "fidelity") for fault in faults):
             faults += _fidelity_faults_beside_others(plain)
-        raise FaultsError(_in_order(faults))
+        raise FaultsError(_in_order([where_declared(fault, plain) for fault in faults]))
 
     def key(self) -> str:
         """A hash of all that shapes a result: equal keys can continue each other's study.
@@ -231,6 +243,8 @@ class Experiment(_Settings):
         for name, before in SPEED_BEFORE.items():
             if plain["train"][name] == before:
                 del plain["train"][name]
+        if not plain["augmentation_policies"]:  # studies from before there were any go on
+            del plain["augmentation_policies"]
         return short_hash({**plain, "search": shaping(plain["search"])})
 
 
@@ -251,7 +265,9 @@ def points_faults(space: SearchSpace, points: Sequence[Mapping[str, Scalar]]) ->
 def _point_faults_beside_others(plain: Any) -> list[Fault]:
     """The check that pydantic skips where other fields have faults, as far as it is possible."""
     try:
-        found = points_faults(parse_space(plain["space"]), parse_points(plain["search"]["points"]))
+        policies = parse_policies(plain.get("augmentation_policies", {}))
+        space = space_with_policies(plain["space"], policies)
+        found = points_faults(space, parse_points(plain["search"]["points"]))
     except (FaultsError, PydanticCustomError, LookupError, TypeError):
         return []
     return [fault.under("search") for fault in found]

@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from automl.records import Direction, Objective, Scalar
 from automl.space.faults import Fault, FaultsError, unknown_key, wrong_value
 from automl.space.forms import parse_space, space_form
 from automl.space.limits import is_number
+from automl.space.policies.declaration import Policies, parse_policies, policies_form
+from automl.space.policies.schema import policies_schema
+from automl.space.policies.searched import space_with_policies
 from automl.space.pydantic_faults import raise_faults
 from automl.space.schema import mapping_schema, points_schema, space_schema
 from automl.space.search_space import SearchSpace
@@ -58,11 +61,21 @@ def _concurrent(raw: Any) -> Literal["auto"] | int:
     return raw
 
 
-def _space(raw: Any) -> SearchSpace:
+def _space(raw: Any, info: ValidationInfo) -> SearchSpace:
+    """Parse the space; the policies stand before it in `Experiment`, and are known by now."""
     if isinstance(raw, SearchSpace):
         return raw
     try:
-        return parse_space(raw)
+        if "augmentation_policies" in info.data:
+            return space_with_policies(raw, info.data["augmentation_policies"])
+        return parse_space(raw)  # they have faults, which are told
+    except FaultsError as error:
+        raise_faults(error.faults)
+
+
+def _policies(raw: Any) -> Policies:
+    try:
+        return parse_policies(raw)
     except FaultsError as error:
         raise_faults(error.faults)
 
@@ -160,6 +173,12 @@ Points = Annotated[
     PlainValidator(parse_points),
     PlainSerializer(_points_form),
     WithJsonSchema(points_schema()),
+]
+DeclaredPolicies = Annotated[
+    Policies,
+    PlainValidator(_policies),
+    PlainSerializer(policies_form),
+    WithJsonSchema(policies_schema()),
 ]
 Space = Annotated[
     SearchSpace,

@@ -17,6 +17,7 @@ from automl.space.domains import Choice, Condition, Domain, FloatRange, IntRange
 from automl.space.faults import Fault, FaultsError, unknown_key, wrong_value
 from automl.space.limits import Limits, is_number
 from automl.space.parameter_table import PARAMETERS
+from automl.space.parameters import is_policy_parameter
 from automl.space.search_space import SearchSpace, space_faults
 
 #: The keys that may stand beside each kind of domain.
@@ -35,14 +36,14 @@ def parse_space(raw: object) -> SearchSpace:
 
     Raises FaultsError with every fault.
     """
-    return SearchSpace(domains=_parse_domains(raw, PARAMETERS))
+    return SearchSpace(domains=parse_domains(raw, PARAMETERS))
 
 
 def parse_free_space(raw: object) -> SearchSpace:
     """Build a space whose parameters may have any names; raises as `parse_space` does."""
     forms = raw if isinstance(raw, Mapping) else {}
     vocabulary = {str(name): _free_limits(form) for name, form in forms.items()}
-    return SearchSpace(domains=_parse_domains(raw, vocabulary), vocabulary=vocabulary)
+    return SearchSpace(domains=parse_domains(raw, vocabulary), vocabulary=vocabulary)
 
 
 def _free_limits(form: object) -> Limits:
@@ -54,7 +55,8 @@ def _free_limits(form: object) -> Limits:
     return Limits(kind="any", description="")
 
 
-def _parse_domains(raw: object, vocabulary: Mapping[str, Limits]) -> dict[str, Domain]:
+def parse_domains(raw: object, vocabulary: Mapping[str, Limits]) -> dict[str, Domain]:
+    """Build the domain of each parameter; raises FaultsError with every fault."""
     if not isinstance(raw, Mapping) or not raw:
         raise FaultsError([wrong_value((), raw, "a mapping from parameters to their values")])
     domains: dict[str, Domain] = {}
@@ -64,7 +66,7 @@ def _parse_domains(raw: object, vocabulary: Mapping[str, Limits]) -> dict[str, D
             faults.append(unknown_key((str(name),), tuple(vocabulary)))
             continue
         try:
-            domains[name] = _parse_domain(vocabulary[name], form)
+            domains[name] = parse_domain(vocabulary[name], form)
         except FaultsError as error:
             faults += [fault.under(str(name)) for fault in error.faults]
     lost = raw.keys() - domains.keys()
@@ -81,11 +83,19 @@ def _follows_from(fault: Fault, lost: AbstractSet[object]) -> bool:
 
 
 def space_form(space: SearchSpace) -> dict[str, object]:
-    """The written form of a space, made of plain JSON values."""
-    return {name: _domain_form(domain) for name, domain in space.domains.items()}
+    """The written form of a space, made of plain JSON values.
+
+    What its policies search is written with them.
+    """
+    return {
+        name: domain_form(domain)
+        for name, domain in space.domains.items()
+        if not is_policy_parameter(name)
+    }
 
 
-def _parse_domain(limits: Limits, form: object) -> Domain:
+def parse_domain(limits: Limits, form: object) -> Domain:
+    """Build a domain from its written form; raises FaultsError with every fault."""
     if _is_scalar(form):
         return Choice(options=(_canonical(limits, form),))
     if not isinstance(form, Mapping):
@@ -177,7 +187,8 @@ def _parse_when(raw: Mapping[str, Any]) -> Condition:
     }
 
 
-def _domain_form(domain: Domain) -> object:
+def domain_form(domain: Domain) -> object:
+    """The written form of a domain, made of plain JSON values."""
     if isinstance(domain, Choice):
         if domain.size == 1 and not domain.when:
             return domain.options[0]

@@ -31,7 +31,10 @@ def is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one parameter may be. Bounds are inclusive unless the name says otherwise."""
+    """What one parameter may be. Bounds are inclusive unless the name says otherwise.
+
+    One that is `open` may also have a name beside its options, which the experiment declares.
+    """
 
     kind: Kind
     description: str
@@ -40,12 +43,14 @@ class Limits:
     above: float | None = None
     high: float | None = None
     multiple: int = 1
+    open: bool = False
 
     @property
     def allowed(self) -> str:
         """The limits in words, for error messages."""
         if self.options:
-            return "one of " + ", ".join(self.options)
+            declared = ", or a policy of augmentation_policies" if self.open else ""
+            return "one of " + ", ".join(self.options) + declared
         if self.kind == "any":
             return "a value"
         if self.kind == "text":
@@ -70,7 +75,7 @@ class Limits:
     def accept(self, value: object) -> bool:
         """Whether this parameter may have this value."""
         if self.options:
-            return value in self.options
+            return value in self.options or (self.open and _is_word(value))
         if self.kind == "any":
             return True
         if self.kind == "text":

@@ -15,6 +15,9 @@ from automl.records import ModelSpec, Scalar
 from automl.space.limits import nearest
 from automl.space.parameter_table import PARAMETERS
 
+#: What the names of a declared policy's searched values start with.
+POLICY_PREFIX = "augmentation."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialParameters:
@@ -34,6 +37,9 @@ class TrialParameters:
     boundary_weight: float = 0.0
     augmentation: str = "light"
     cutmix: float = 0.0
+    classmix: float = 0.0
+    copy_paste: float = 0.0
+    mixup: float = 0.0
     oversample: str = "none"
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
@@ -68,9 +74,12 @@ DEFAULTS: Mapping[str, Scalar] = MappingProxyType(
 def parameters_from(params: Mapping[str, Scalar]) -> TrialParameters:
     """Complete a trial's sampled values with the defaults of those that it leaves out.
 
+    Values of a declared policy are left to `space/policies`: which there are, the experiment says.
+
     Raises:
         SpaceError: naming every unknown name, or every value outside its limits.
     """
+    params = {name: value for name, value in params.items() if not is_policy_parameter(name)}
     unknown = [name for name in params if name not in PARAMETERS]
     if unknown:
         raise SpaceError("\n".join(unknown_parameter(name) for name in unknown))
@@ -79,6 +88,11 @@ def parameters_from(params: Mapping[str, Scalar]) -> TrialParameters:
         for name, value in params.items()
     }
     return TrialParameters(**values)
+
+
+def is_policy_parameter(name: str) -> bool:
+    """Whether a parameter is a searched value of a declared augmentation policy."""
+    return name.startswith(POLICY_PREFIX)
 
 
 def unknown_parameter(name: str) -> str:

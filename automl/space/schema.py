@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from automl.space.limits import Limits
 from automl.space.parameter_table import PARAMETERS
-from automl.space.parameters import DEFAULTS
+from automl.space.parameters import DEFAULTS, POLICY_PREFIX
 
 Schema = dict[str, Any]
 
@@ -28,6 +29,7 @@ def points_schema() -> Schema:
         "type": "object",
         "additionalProperties": False,
         "properties": {name: _value(limits) for name, limits in PARAMETERS.items()},
+        "patternProperties": {f"^{re.escape(POLICY_PREFIX)}": {"type": "number"}},
     }
     return {"type": "array", "items": point}
 
@@ -43,16 +45,21 @@ def mapping_schema(names: tuple[str, ...], value: Schema, description: str) -> S
 
 
 def _parameter(name: str, limits: Limits) -> Schema:
+    return {
+        "description": f"{limits.description} Allowed: {limits.allowed}.",
+        "default": DEFAULTS[name],
+        "anyOf": value_or_domain(limits),
+    }
+
+
+def value_or_domain(limits: Limits) -> list[Schema]:
+    """The forms in which a parameter with these limits may be written."""
     value = _value(limits)
     forms = [value, _domain("choice", {"type": "array", "items": value, "minItems": 1}, value)]
     if limits.kind in ("int", "float"):
         bounds = {"type": "array", "items": value, "minItems": 2, "maxItems": 2}
         forms.append(_domain(limits.kind, bounds, value))
-    return {
-        "description": f"{limits.description} Allowed: {limits.allowed}.",
-        "default": DEFAULTS[name],
-        "anyOf": forms,
-    }
+    return forms
 
 
 def _domain(kind: str, content: Schema, value: Schema) -> Schema:
@@ -82,6 +89,8 @@ def _when() -> Schema:
 
 
 def _value(limits: Limits) -> Schema:
+    if limits.open:
+        return {"anyOf": [{"enum": list(limits.options)}, {"type": "string", "minLength": 1}]}
     if limits.options:
         return {"enum": list(limits.options)}
     if limits.kind == "text":

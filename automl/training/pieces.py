@@ -13,6 +13,7 @@ Shapes: N batch, H and W pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -34,26 +35,54 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
     """The images of a batch in `count` pieces of nearly equal size, in order."""
     images = batch.images_nhwc.tensor_split(count)
     masks = batch.masks_nhw.tensor_split(count)
+    second = batch.second_masks_nhw
+    seconds = [None] * count if second is None else second.tensor_split(count)
     return [
-        Batch(images_nhwc=images_nhwc, masks_nhw=masks_nhw)
-        for images_nhwc, masks_nhw in zip(images, masks, strict=True)
+        replace(batch, images_nhwc=images_nhwc, masks_nhw=masks_nhw, second_masks_nhw=second_nhw)
+        for images_nhwc, masks_nhw, second_nhw in zip(images, masks, seconds, strict=True)
     ]
+
+
+def targets_of(batch: Batch) -> tuple[Tensor, ...]:
+    """The labels (N, H, W) of a batch; after mixup those of its two images."""
+    second = batch.second_masks_nhw
+    return (batch.masks_nhw,) if second is None else (batch.masks_nhw, second)
 
 
 def shares_of(loss: object, pieces: list[Batch], device: torch.device) -> list[Tensor | float]:
     """What each piece counts in the loss of its batch; all ranks must call this together.
 
-    Without a weight of the loss's own, a piece weighs as many as it has images.
+    Without a weight of the loss's own, a piece weighs as many as it has images. After mixup it is
+    a pair, of the losses by the first and by the second labels.
     """
-    if len(pieces) == 1:
+    if pieces[0].second_masks_nhw is None:
+        return _shares(loss, [piece.masks_nhw for piece in pieces], device)
+    mixed = (pieces[0].first_share, 1 - pieces[0].first_share)
+    by_target = [
+        _shares(loss, list(targets), device)
+        for targets in zip(*(targets_of(piece) for piece in pieces), strict=True)
+    ]
+    return [
+        torch.stack(
+            [
+                part * torch.as_tensor(share, device=device)
+                for part, share in zip(mixed, of_piece, strict=True)
+            ]
+        )
+        for of_piece in zip(*by_target, strict=True)
+    ]
+
+
+def _shares(loss: object, targets: list[Tensor], device: torch.device) -> list[Tensor | float]:
+    if len(targets) == 1:
         return [1.0]
-    weights = torch.stack([_weight(loss, piece, device) for piece in pieces])
+    weights = torch.stack([_weight(loss, target_nhw, device) for target_nhw in targets])
     weights = sum_over_ranks(weights)
     # Without a labelled pixel every loss is 0, whatever it counts.
     return list(weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny))
 
 
-def _weight(loss: object, piece: Batch, device: torch.device) -> Tensor:
+def _weight(loss: object, target_nhw: Tensor, device: torch.device) -> Tensor:
     if isinstance(loss, nn.Module) and isinstance(loss, WeighsPixels):
-        return loss.weight(piece.masks_nhw.to(device, non_blocking=True))
-    return torch.tensor(float(len(piece.images_nhwc)), device=device)
+        return loss.weight(target_nhw.to(device, non_blocking=True))
+    return torch.tensor(float(len(target_nhw)), device=device)

@@ -5,6 +5,8 @@ Shapes: N batch, H and W pixels, h and w those wanted; `images_nhwc` uint8 RGB.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,8 +31,17 @@ def scaled_batch(batch: Batch, size_share: float, device: torch.device) -> Batch
     )
     images_nhwc = images_nchw.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
     rows_h, columns_w = _nearest(height, size[0]), _nearest(width, size[1])
-    masks_nhw = batch.masks_nhw[:, rows_h][:, :, columns_w].to(device, non_blocking=True)
-    return Batch(images_nhwc=images_nhwc.contiguous(), masks_nhw=masks_nhw)
+
+    def taken(masks_nhw: Tensor) -> Tensor:
+        return masks_nhw[:, rows_h][:, :, columns_w].to(device, non_blocking=True)
+
+    second_nhw = batch.second_masks_nhw
+    return replace(
+        batch,
+        images_nhwc=images_nhwc.contiguous(),
+        masks_nhw=taken(batch.masks_nhw),
+        second_masks_nhw=None if second_nhw is None else taken(second_nhw),
+    )
 
 
 def _nearest(given: int, wanted: int) -> Tensor:

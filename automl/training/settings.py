@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from automl.fidelity import FULL, Fidelity
 from automl.records import Normalisation
+from automl.space.policies.policy import Policy
 from automl.training.manner import AS_USUAL, Manner
 
 _Check = tuple[Callable[[float], bool], str]
@@ -43,8 +44,11 @@ class FitSettings:
     precision: str = "auto"
     device: str = "auto"
     seed: int = 0
-    augmentation: str = "light"
+    augmentation: str | Policy = "light"
     cutmix: float = 0.0
+    classmix: float = 0.0
+    copy_paste: float = 0.0
+    mixup: float = 0.0
     oversample: str = "none"
     loader_workers: int = 0
     micro_batches: int = 1

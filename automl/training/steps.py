@@ -23,9 +23,10 @@ from torch.optim import Optimizer
 from automl.data.batching import Batch
 from automl.errors import TrialError
 from automl.training.evaluation import normalise
-from automl.training.pieces import shares_of, split_batch
+from automl.training.pieces import shares_of, split_batch, targets_of
 from automl.training.precision import Precision
 from automl.training.ranks import sum_over_ranks, world_size
+from automl.training.remembering import Remembering
 from automl.training.resolution import scaled_batch
 from automl.training.schedules import Timetable, lr_factor
 from automl.training.settings import FitSettings
@@ -73,9 +74,12 @@ class TrainingStep(nn.Module):
         self.model = model
         self.step_loss = step_loss
 
-    def forward(self, images_nchw: Tensor, target_nhw: Tensor) -> Tensor:
-        """The loss, a scalar."""
-        return self.step_loss(self.model, images_nchw, target_nhw)
+    def forward(self, images_nchw: Tensor, *targets_nhw: Tensor) -> Tensor:
+        """The loss, a scalar; of two targets that by each, (2,), of one pass of the model."""
+        if len(targets_nhw) == 1:
+            return self.step_loss(self.model, images_nchw, targets_nhw[0])
+        model = Remembering(self.model)
+        return torch.stack([self.step_loss(model, images_nchw, target) for target in targets_nhw])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +170,7 @@ class Stepper:
         pieces = [piece for batch in group for piece in self._weighed_pieces(batch)]
         for position, (piece, share) in enumerate(pieces, start=1):
             with self._reducing_gradients_only(last=position == len(pieces)):
-                loss = self._forward(piece) * share / len(group)
+                loss = (self._forward(piece) * share).sum() / len(group)
                 torch.autograd.backward(self.scaler.scale(loss))
             mean_loss += loss.detach()
         if self.settings.clip_norm is not None:
@@ -197,10 +201,10 @@ class Stepper:
 
     def _forward(self, batch: Batch) -> Tensor:
         images_nhwc = batch.images_nhwc.to(self.device, non_blocking=True)
-        target_nhw = batch.masks_nhw.to(self.device, non_blocking=True)
+        targets_nhw = [mask.to(self.device, non_blocking=True) for mask in targets_of(batch)]
         images_nchw = normalise(images_nhwc, self.settings.normalisation)
         with self.precision.autocast():
-            loss: Tensor = self.step_module(images_nchw, target_nhw)
+            loss: Tensor = self.step_module(images_nchw, *targets_nhw)
         return loss
 
     def _reducing_gradients_only(self, *, last: bool) -> AbstractContextManager[None]:

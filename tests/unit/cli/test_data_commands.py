@@ -76,3 +76,49 @@ def test_check_tells_what_is_no_dataset(tmp_path):
         run("check", tmp_path / "data.zip")
     with pytest.raises(DataError, match=r"unknown dataset 'builtin:nothing': built in are"):
         run("check", "builtin:nothing")
+
+
+DECLARED = """
+augmentation_policies:
+  mine: [horizontal_flip, {gamma: {magnitude: {float: [0, 1]}}}]
+space: {augmentation: mine}
+data: {size: [64, 64]}
+"""
+
+
+def test_preview_draws_what_training_sees(folder, tmp_path):
+    space = tmp_path / "mine.yaml"
+    space.write_text(DECLARED)
+    drawn = {}
+    for name, words in {
+        "none": ["--policy", "none"],
+        "strong": ["--policy", "strong"],
+        "strong again": ["--policy", "strong"],
+        "other": ["--policy", "strong", "--seed", 1],
+        "declared": ["--policy", "mine", "--space", space],
+        "mixup": ["--policy", "none", "--mix", "mixup"],
+    }.items():
+        out = tmp_path / "new" / f"{name}.png"
+        done = run("preview", folder, "--size", 64, 64, "--count", 3, "--out", out, *words)
+        assert done.exit_code == 0, done.output
+        drawn[name] = np.asarray(Image.open(out))
+        height, width, _ = drawn[name].shape
+        assert f"{width} x {height} pixels" in done.output
+    assert np.array_equal(drawn["strong"], drawn["strong again"])
+    assert len({picture.tobytes() for picture in drawn.values()}) == 5
+    assert (
+        "augmentation mine"
+        in run(
+            "preview", folder, "--policy", "mine", "--space", space, "--out", tmp_path / "small.png"
+        ).output
+    )
+
+
+def test_preview_tells_what_does_not_exist(folder, tmp_path):
+    for words, told in (
+        (["--policy", "stronk"], "allowed: none, light, .*; did you mean strong?"),
+        (["--mix", "cutmixx"], "allowed: copy_paste, classmix, cutmix, mixup; did you mean cutmix"),
+        (["--out", tmp_path / "a.jpg"], "allowed: a file that ends in .png"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            run("preview", folder, "--out", tmp_path / "a.png", *words)

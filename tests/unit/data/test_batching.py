@@ -15,11 +15,11 @@ from automl.data.augment import Augmentation
 from automl.data.batching import (
     Batch,
     BatchSettings,
-    cutmix_box,
     epoch_batches,
     num_batches,
 )
 from automl.data.dataset import ArrowSplit, Dataset
+from automl.data.mixing.cutmix import cutmix_box
 from automl.data.writing import DatasetWriter
 
 SIZE = (16, 24)

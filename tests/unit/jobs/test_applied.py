@@ -146,7 +146,7 @@ def learning_at_half_speed(patch):
 
 
 def never_mixing(patch):
-    patch.setattr(EpochPlan, "_mixing", lambda _self, _number: None)
+    patch.setattr(EpochPlan, "_mixing", lambda _self, _name, _number: None)
 
 
 def drawing_at_random(patch):
@@ -226,6 +226,13 @@ FAULTS = {
     "cutmix": ({"cutmix": 0.5}, never_mixing),
     "cutmix, not passed on": ({"cutmix": 0.5}, batching(cutmix=0.0)),
     "cutmix, unasked": ({"cutmix": 0.0}, batching(cutmix=0.1)),
+    "classmix": ({"classmix": 0.5}, never_mixing),
+    "classmix, not passed on": ({"classmix": 0.5}, batching(classmix=0.0)),
+    "copy_paste": ({"copy_paste": 0.5}, never_mixing),
+    "copy_paste, as another": ({"copy_paste": 0.5}, batching(copy_paste=0.05)),
+    "mixup": ({"mixup": 0.5}, never_mixing),
+    "mixup, unasked": ({"mixup": 0.0}, batching(mixup=0.1)),
+    "augmentation, trivial": ({"augmentation": "trivial"}, augmenting("light")),
     "oversample": ({"oversample": "effective"}, batching(oversample="none")),
     "oversample, unasked": ({}, batching(oversample="effective")),
     "oversample, twice the same": ({}, drawing_at_random),

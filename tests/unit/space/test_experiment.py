@@ -210,7 +210,13 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ({"compress": {"students": [{"ratio": 1}]}}, ["compress.students[0].ratio: unknown key"]),
         ({"compress": {"students": [{"pruning_ratio": 1}]}}, ["given 1; allowed: <= 0.9"]),
         ({"target": {"batch": 2}}, ["target.batch: given 2; allowed: 1"]),
-        ({"srch": {}}, ["srch: unknown key; allowed: task, data, space", "did you mean search?"]),
+        (
+            {"srch": {}},
+            [
+                "srch: unknown key; allowed: task, data, augmentation_policies, space",
+                "did you mean search?",
+            ],
+        ),
         ({"train": {"epoch": 3}}, ["train.epoch: unknown key", "did you mean epochs?"]),
         ({"space": {}}, ["space: given {}; allowed: a mapping"]),
     ],

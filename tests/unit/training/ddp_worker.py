@@ -82,6 +82,12 @@ class Rank:
             loss=SupervisedLoss(loss), batch_size=3, augmentation="light", oversample="effective"
         )
 
+    def all_mixes(self):
+        """Batches of three, whose pixels weigh differently by each of mixup's two masks."""
+        mixes = {"mixup": 0.7, "copy_paste": 0.5, "classmix": 0.5, "cutmix": 0.5}
+        loss = CombinedLoss(0.5, 2.0, torch.tensor([0.5, 2.0, 1.0]))
+        return self.fit(loss=SupervisedLoss(loss), batch_size=3, **mixes)
+
     def accumulated(self):
         return self.fit(batch_size=2, accumulate=2)
 
@@ -182,6 +188,7 @@ SCENARIOS = (
     Rank.combined,
     Rank.all_options,
     Rank.generalised_dice_oversampled,
+    Rank.all_mixes,
     Rank.accumulated,
     Rank.distilled,
     Rank.evaluated,

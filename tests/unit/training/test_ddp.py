@@ -45,7 +45,14 @@ def found(dataset, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "scenario",
-    ["combined", "all_options", "generalised_dice_oversampled", "accumulated", "distilled"],
+    [
+        "combined",
+        "all_options",
+        "generalised_dice_oversampled",
+        "all_mixes",
+        "accumulated",
+        "distilled",
+    ],
 )
 def test_two_ranks_train_as_one(found, scenario):
     alone, first, second = (found[rank][scenario] for rank in ((0, 1), (0, 2), (1, 2)))

@@ -1,0 +1,1 @@
+"""Augmentation policies that an experiment declares, with values that may be searched."""

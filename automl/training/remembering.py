@@ -1,0 +1,37 @@
+"""One pass of a model for several losses of the same images.
+
+After mixup a batch has two targets. A `StepLoss` calls the model itself, as it likes, and is asked
+once a target; what it gets the second time is what the model gave the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Remembering(nn.Module):
+    """Stands for a model for as long as a step lasts; each method computes once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+        self._outputs: dict[str, tuple[Tensor, Any]] = {}
+
+    def forward(self, images_nchw: Tensor) -> Any:
+        """What the model gives for these images."""
+        return self._remembered("forward", self._model, images_nchw)
+
+    def forward_with_features(self, images_nchw: Tensor) -> Any:
+        """What the model gives for these images with its features, where it can."""
+        compute: Any = self._model.forward_with_features
+        return self._remembered("forward_with_features", compute, images_nchw)
+
+    def _remembered(self, name: str, compute: Callable[[Tensor], Any], images_nchw: Tensor) -> Any:
+        known = self._outputs.get(name)
+        if known is None or known[0] is not images_nchw:
+            known = images_nchw, compute(images_nchw)
+            self._outputs[name] = known
+        return known[1]
