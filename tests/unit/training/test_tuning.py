@@ -181,3 +181,10 @@ def test_a_cpu_is_timed_on_one_thread_and_given_back(tuned, monkeypatch):
     tuned(wanted={"fastest_precision": True}, precision="fastest")
     assert seen == [1]
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.exhaustive
+def test_the_real_compiler_makes_kernels(tuned):
+    """Where there is a C++ compiler, as torch needs one on a CPU."""
+    choice = tuned(wanted={"compiled": True}, precision="fp32")
+    assert (choice.compiled, choice.not_compiled) == (True, None)
