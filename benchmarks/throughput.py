@@ -22,7 +22,6 @@ import argparse
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -196,8 +195,7 @@ def main() -> None:
         f"{torch.__version__}; median (lowest to highest) of {arguments.rounds} rounds"
     )
     for part in arguments.parts:
-        started = time.strftime("%H:%M")
-        print(f"{part} (load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores, {started})")
+        print(f"{part} (load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores)")
         if part == "loader":
             measure_loader(dataset, arguments.data, arguments.rounds)
         elif part == "steps":

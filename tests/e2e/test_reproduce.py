@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,16 +29,12 @@ def test_a_trial_is_reproduced_and_a_record_that_differs_is_found(cli, tiny_spac
     out = tmp_path / "study"
     fidelity = "{trials: 3, fidelity: {data_share: [0.5, 1], size: [0.5, 1]}}"
     plain = tiny_space.read_text().replace("{trials: 3}", fidelity)
-    plain = plain.replace("train: {", "train: {precision: fastest, ")
-    assert "precision: fastest" in plain
     tiny_space.write_text(plain.replace("[32, 32]", "[64, 32]"))
     searched = cli("search", "--space", tiny_space, "--out", out, "--local", "--trials", 2)
     assert searched.returncode == 0, searched.stdout + searched.stderr
     assert "2 to epoch 1 (at 50 % of the data, 32 x 32), 1 to epoch 2 (at" in searched.stdout
     assert "1.5 full epochs in all" in searched.stdout
     assert "spent: 1.5 of 1.5 full epochs" in searched.stdout
-    (kept,) = out.glob("trials/0000-*/speed.json")
-    assert set(json.loads(kept.read_text())["step_ms"]) >= {"fp32+channels_last"}
     before = snapshot(out)
 
     again = cli("reproduce", out, 0, "--out", "kept", blocked=["ray"])
@@ -108,7 +105,7 @@ def test_finalists_go_on_between_seeds_and_leave_what_ships_alone(
     cli, environment, tiny_space, tmp_path
 ):
     out = tmp_path / "study"
-    plain = tiny_space.read_text().replace("epochs: 1\n", "epochs: 1\n  int8: false\n")
+    plain = re.sub(r"int8: .*", "int8: false", tiny_space.read_text())
     tiny_space.write_text(plain)
     words = ["search", "--space", str(tiny_space), "--out", str(out), "--local", "--trials", "1"]
     searched = cli(*words)
