@@ -20,6 +20,7 @@ from automl.training.manner import AS_USUAL, Manner
 class Sample:
     """What was asked for: a trial's parameters and seed, and what the experiment declares.
 
+    `given` names the parameters that trained weights decide, where the trial begins with some.
     `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
     """
 
@@ -29,6 +30,7 @@ class Sample:
     info: DatasetInfo
     fidelity: Fidelity = FULL
     manner: Manner = AS_USUAL
+    given: frozenset[str] = frozenset()
     policy: Policy | None = None
 
 

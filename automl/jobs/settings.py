@@ -34,7 +34,8 @@ def fit_settings(
         warmup_epochs=train.warmup_epochs,
         accumulate=train.accumulate,
         clip_norm=train.clip_norm,
-        precision=train.precision,
+        # Until it is measured, the usual one.
+        precision="auto" if train.precision == "fastest" else train.precision,
         device=train.device,
         seed=seed,
         augmentation=params.augmentation,

@@ -64,6 +64,7 @@ class ReproductionPlan:
     differences: tuple[str, ...] | None
     tolerance: float
     out: Path | None
+    beginning: Path | None = None
 
     @property
     def metric(self) -> str:
@@ -77,7 +78,7 @@ def plan_reproduction(request: ReproductionRequest) -> ReproductionPlan:
     Raises:
         UsageError: no such study or trial, nothing to compare with, or other data than recorded.
     """
-    experiment = _experiment(request.root)
+    experiment = recorded_experiment(request.root)
     folder = StudyFolder(request.root)
     record = trial_record(folder, request.trial)
     epochs = _epochs(request, record)
@@ -99,6 +100,7 @@ def plan_reproduction(request: ReproductionRequest) -> ReproductionPlan:
         differences=None if known is None else tuple(environment_differences(known, here)),
         tolerance=request.tolerance,
         out=request.out,
+        beginning=folder.beginning if folder.beginning.exists() else None,
     )
 
 
@@ -123,6 +125,8 @@ def reproduce(
             dataset_root=plan.dataset.root,
             threads=plan.threads,
         )
+        if plan.beginning is not None:
+            shutil.copytree(plan.beginning, context.folder.beginning)
         job = RetrainJob(context=context, config=plan.record.config, epochs=plan.epochs)
         keep_choice(context.folder.trial(job.config.trial_id), plan.record.speed)
         retrain(job, compare, train=train)
@@ -131,7 +135,8 @@ def reproduce(
     return Reproduction(metric=plan.metric, tolerance=plan.tolerance, epochs=tuple(compared))
 
 
-def _experiment(root: Path) -> Experiment:
+def recorded_experiment(root: Path) -> Experiment:
+    """What the study in a folder was declared as; raises UsageError where it cannot be told."""
     file = StudyFolder(root).experiment_file
     declaration = read_declaration(file)
     try:
