@@ -23,6 +23,7 @@ from automl.jobs.applied_data import (
 )
 from automl.jobs.applied_fidelity import fidelity_faults
 from automl.jobs.applied_loss import LOSS_PROOFS, other_in_loss
+from automl.jobs.applied_manner import manner_faults
 from automl.jobs.applied_network import (
     other_decoder,
     other_encoder,
@@ -56,6 +57,7 @@ def verify_applied(sample: Sample, run: Run) -> None:
     precision = _other_precision(live)
     if precision is not None:
         faults["train.precision"] = f"declared {sample.precision!r}, live {precision}"
+    faults |= manner_faults(sample.manner, run)
     faults |= policy_faults(sample.policy, run.plan.augmentation)
     stretch = sample.fidelity.at(run.epochs_done + 1)
     faults |= fidelity_faults(stretch, sample.params.batch_size, sample.info, run)

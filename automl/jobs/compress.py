@@ -24,6 +24,7 @@ from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
 from automl.jobs.int8_tuning import NeverStop
 from automl.jobs.network import build_network, example_image, restore_network
 from automl.jobs.settings import combined_loss, fit_settings
+from automl.jobs.speed import wanted_of, with_fastest, without_compiling
 from automl.records import Lineage, Normalisation, Scalar, TrialConfig, to_json
 from automl.space.compression import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
@@ -155,20 +156,31 @@ def _distilled(job: CompressJob) -> TrainedNetwork:
     model = build_network(params, dataset.info, seed=job.config.seed)
     inherited = inherit_weights(model, teacher.model.state_dict())
     model = prune(model, example_image(dataset.info.size), student.pruning_ratio)
+    loss = DistillationLoss(
+        teacher.model,
+        task_loss=combined_loss(params, dataset.info),
+        student_channels=feature_channels(model),
+        teacher_channels=feature_channels(teacher.model),
+        settings=_distillation(compress),
+        seed=job.config.seed,
+    )
+    folder = job.context.folder.trial(job.name)
+    # The loss reads the decoder's features, which is no call of the network: nothing to compile.
+    wanted = without_compiling(wanted_of(job.context.experiment.train))
+    settings = with_fastest(
+        _student_settings(job, params, teacher.normalisation),
+        wanted,
+        folder,
+        trained=(model, loss),
+        dataset=dataset,
+    )
     fit(
         model,
         dataset,
-        _student_settings(job, params, teacher.normalisation),
-        step_loss=DistillationLoss(
-            teacher.model,
-            task_loss=combined_loss(params, dataset.info),
-            student_channels=feature_channels(model),
-            teacher_channels=feature_channels(teacher.model),
-            settings=_distillation(compress),
-            seed=job.config.seed,
-        ),
+        settings,
+        step_loss=loss,
         reporter=NeverStop(),
-        checkpoint_folder=job.context.folder.trial(job.name) / "checkpoint",
+        checkpoint_folder=folder / "checkpoint",
     )
     recipe: dict[str, Scalar] = {
         "epochs": compress.epochs,

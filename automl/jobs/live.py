@@ -13,6 +13,7 @@ from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 from automl.space.policies.policy import Policy
 from automl.training.loop import Run
+from automl.training.manner import AS_USUAL, Manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Sample:
     precision: str
     info: DatasetInfo
     fidelity: Fidelity = FULL
+    manner: Manner = AS_USUAL
     given: frozenset[str] = frozenset()
     policy: Policy | None = None
 

@@ -8,6 +8,7 @@ from automl.records import DatasetInfo, Normalisation
 from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
 from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
+from automl.training.manner import Manner
 from automl.training.ranks import compute_device
 from automl.training.settings import FitSettings
 from automl.training.steps import SupervisedLoss
@@ -33,7 +34,8 @@ def fit_settings(
         warmup_epochs=train.warmup_epochs,
         accumulate=train.accumulate,
         clip_norm=train.clip_norm,
-        precision=train.precision,
+        # Until it is measured, the usual one.
+        precision="auto" if train.precision == "fastest" else train.precision,
         device=train.device,
         seed=seed,
         augmentation=params.augmentation,
@@ -43,11 +45,17 @@ def fit_settings(
         mixup=params.mixup,
         oversample=params.oversample,
         loader_workers=_loader_workers(train),
+        manner=Manner(deterministic=train.deterministic),
     )
 
 
 def _loader_workers(train: TrainSettings) -> int:
-    """On a GPU the job's CPU threads prepare batches ahead; on a CPU they train."""
+    """As declared; else on a GPU the job's CPU threads prepare batches ahead, on a CPU they train.
+
+    Where it is to be measured, this holds until it is.
+    """
+    if isinstance(train.loader_workers, int):
+        return train.loader_workers
     on_gpu = compute_device(train.device).type == "cuda"
     return torch.get_num_threads() if on_gpu else 0
 

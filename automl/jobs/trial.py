@@ -24,6 +24,7 @@ from automl.jobs.memory import (
     within_memory,
 )
 from automl.jobs.settings import fit_settings
+from automl.jobs.speed import read_choice, wanted_of, with_fastest
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
@@ -64,6 +65,7 @@ class TrialRun:
                 epoch=epoch,
                 metrics=metrics,
                 reason=self.note(),
+                speed=read_choice(self.folder),
             )
         )
 
@@ -129,28 +131,38 @@ def train_in_this_process(run: TrialRun) -> bool:
         experiment = run.context.experiment
         train, fidelity = experiment.train, experiment.fidelity
         policy = experiment.policy(run.config.params)
-        sample = Sample(
-            params=params,
-            seed=run.config.seed,
-            precision=train.precision,
-            info=dataset.info,
-            fidelity=fidelity,
-            given=beginning.given,
-            # Not asked of the experiment, whose answer trains: the two are compared.
-            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
-        )
         normalisation = beginning.normalisation(params, dataset.info)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
-        with prepared(
-            beginning.network(params, dataset.info, seed=run.config.seed),
-            dataset,
+        model = beginning.network(params, dataset.info, seed=run.config.seed)
+        loss = beginning.step_loss(params, dataset.info)
+        settings = with_fastest(
             replace(
                 settings,
                 augmentation=params.augmentation if policy is None else policy,
                 fidelity=fidelity,
                 micro_batches=micro_batches(run.folder),
             ),
-            step_loss=beginning.step_loss(params, dataset.info),
+            wanted_of(train),
+            run.folder,
+            trained=(model, loss),
+            dataset=dataset,
+        )
+        sample = Sample(
+            params=params,
+            seed=run.config.seed,
+            precision=settings.precision,
+            info=dataset.info,
+            fidelity=fidelity,
+            manner=settings.manner,
+            given=beginning.given,
+            # Not asked of the experiment, whose answer trains: the two are compared.
+            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
+        )
+        with prepared(
+            model,
+            dataset,
+            settings,
+            step_loss=loss,
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
             verify_applied(sample, prepared_run)

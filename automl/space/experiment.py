@@ -40,6 +40,7 @@ from automl.space.policies.searched import (
 from automl.space.pydantic_faults import faults_of, raise_faults
 from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
+from automl.space.speed import SPEED_BEFORE, SpeedSettings
 from automl.space.strict import Count, NotNegative, Positive, Share
 from automl.space.strict import Settings as _Settings
 
@@ -122,7 +123,7 @@ class SearchSettings(_Settings):
         return None if self.time_budget is None else seconds_of(self.time_budget)
 
 
-class TrainSettings(_Settings):
+class TrainSettings(SpeedSettings):
     """How each trial trains."""
 
     epochs: Count = 12
@@ -135,8 +136,9 @@ class TrainSettings(_Settings):
     """Batches whose gradients are added up for one step."""
     clip_norm: Positive = 1.0
     """Largest norm of the gradient."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 or fp16 on CUDA, fp32 on the CPU."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fastest"] = "auto"
+    """auto: bf16 or fp16 on CUDA, fp32 on the CPU; fastest: what a few steps of each trial's own
+    network say, layout of memory included, kept with the trial."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
     inherit: bool = False
@@ -236,6 +238,11 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
+        # Batches hold the same, whoever makes them.
+        del plain["train"]["loader_workers"]
+        for name, before in SPEED_BEFORE.items():
+            if plain["train"][name] == before:
+                del plain["train"][name]
         if not plain["augmentation_policies"]:  # studies from before there were any go on
             del plain["augmentation_policies"]
         return short_hash({**plain, "search": shaping(plain["search"])})

@@ -22,6 +22,7 @@ from automl.records import Verdict
 from automl.training.borrowing import as_current, on_device, own_randomness
 from automl.training.epochs import TrainingEpochs
 from automl.training.evaluation import evaluate
+from automl.training.manner import in_manner
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
 from automl.training.progress import RunCheckpoints
@@ -112,7 +113,12 @@ def prepared(
     """
     device = compute_device(settings.device)
     step_module = TrainingStep(model, step_loss)
-    with as_current(device), on_device(step_module, device), own_randomness(device):
+    with (
+        as_current(device),
+        on_device(step_module, device, settings.manner.layout),
+        own_randomness(device),
+        in_manner(model, settings.manner),
+    ):
         yield Run(step_module, dataset, settings, device, checkpoint_folder)
 
 

@@ -21,6 +21,7 @@ from automl.training.checkpoint import (
     unpack_optimizer,
 )
 from automl.training.evaluation import Evaluation
+from automl.training.manner import AS_USUAL
 from automl.training.ranks import from_first_rank, global_rank, world_size
 from automl.training.steps import StepLoss, Stepper, TrainingStep
 
@@ -107,7 +108,8 @@ class RunCheckpoints:
             self._stepper.scaler.load_state_dict(dict(found.scaler_state))
 
     def _check_same_run(self, found: Checkpoint) -> None:
-        before, now = found.extra["run"], self._identity()
+        # A run of the time before there were manners trained as usual.
+        before, now = {"manner": to_json(AS_USUAL), **found.extra["run"]}, self._identity()
         differing = [name for name in now if before.get(name) != now[name]]
         if differing:
             changes = ", ".join(f"{name} was {before.get(name)}" for name in differing)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from automl.fidelity import FULL, Fidelity
 from automl.records import Normalisation
 from automl.space.policies.policy import Policy
+from automl.training.manner import AS_USUAL, Manner
 
 _Check = tuple[Callable[[float], bool], str]
 
@@ -27,7 +28,7 @@ class FitSettings:
     those of the whole batch (`training/pieces.py` says what differs). `warmup_epochs` may be a
     fraction and is cut to half of the run. `clip_norm` bounds the L2 norm of all gradients
     together, None leaves them. `seed` fixes the order of samples, their augmentation and dropout.
-    `fidelity` says which epochs train on less than all data at full size.
+    `fidelity` says which epochs train on less than all data at full size. `manner` is for speed.
     Raises ValueError for a value outside its limits.
     """
 
@@ -52,6 +53,7 @@ class FitSettings:
     loader_workers: int = 0
     micro_batches: int = 1
     fidelity: Fidelity = FULL
+    manner: Manner = AS_USUAL
 
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, _AT_LEAST_ONE)
@@ -76,6 +78,7 @@ class FitSettings:
             precision=self.precision,
             device=self.device,
             loader_workers=self.loader_workers,
+            layout=self.manner.layout,
         )
 
 
@@ -88,6 +91,7 @@ class EvaluationSettings:
     precision: str = "auto"
     device: str = "auto"
     loader_workers: int = 0
+    layout: str = "channels_last"
 
     def __post_init__(self) -> None:
         _check("batch_size", self.batch_size, _AT_LEAST_ONE)

@@ -16,6 +16,7 @@ from automl.models.build import normalisation_for
 from automl.space.experiment import TrainSettings
 from automl.space.parameter_table import PARAMETERS
 from automl.space.parameters import TrialParameters
+from automl.training.manner import Manner
 
 BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
 
@@ -101,8 +102,26 @@ def test_every_training_setting_is_applied(name, value, dataset):
     fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=5)
     assert getattr(fit, name) == value
     assert fit.seed == 5
-    # The backend obeys `workers`, and the trial `inherit`; all else is the loop's.
-    assert set(TrainSettings.model_fields) - set(asdict(fit)) == {"workers", "inherit"}
+    # The backend obeys `workers`, the trial `inherit` and, where its network can be, `compile`;
+    # `deterministic` is a part of the manner. All else is the loop's.
+    others = {"workers", "inherit", "compile", "deterministic"}
+    assert set(TrainSettings.model_fields) - set(asdict(fit)) == others
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_deterministic_is_a_part_of_the_manner(deterministic, dataset):
+    train = TrainSettings(deterministic=deterministic)
+    fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=0)
+    assert fit.manner == Manner(deterministic=deterministic)
+
+
+def test_a_declared_number_of_loader_threads_holds_on_every_device(dataset, monkeypatch):
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(settings, "compute_device", lambda _, kind=device: torch.device(kind))
+        for workers in (0, 5):
+            train = TrainSettings(loader_workers=workers)
+            fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=0)
+            assert fit.loader_workers == workers
 
 
 def test_on_a_gpu_the_threads_of_the_job_prepare_batches(dataset, monkeypatch):

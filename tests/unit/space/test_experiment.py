@@ -89,6 +89,9 @@ def test_an_experiment_is_frozen():
         {"space": {"decoder": "unet"}},
         {"train": {"epochs": 3}},
         {"train": {"workers": 2}},
+        {"train": {"precision": "fastest"}},
+        {"train": {"compile": True}},
+        {"train": {"deterministic": True}},
         {"data": {"size": [64, 64]}},
         {"constraints": {"size_mb": 3}},
         {"compress": {"int8": False}},
@@ -107,6 +110,8 @@ def test_the_key_follows_what_shapes_results(section):
         {"search": {"trials": 50, "time_budget": "2h", "concurrent": 4, "max_failures": 3}},
         {"export": {"golden_samples": 1, "finalist_seeds": 3}},
         {"data": {"source": "elsewhere"}},
+        {"train": {"loader_workers": 3}},
+        {"train": {"loader_workers": "fastest"}},
     ],
 )
 def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_data_lies(section):
@@ -122,6 +127,14 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ({"train": {"epochs": "3"}}, ['train.epochs: given "3"; allowed: a whole number']),
         ({"train": {"clip_norm": float("nan")}}, ["train.clip_norm: given NaN; allowed: a finite"]),
         ({"train": {"epochs": True}}, ["train.epochs: given true; allowed: a whole number"]),
+        (
+            {"train": {"loader_workers": -1}},
+            ["train.loader_workers: given -1; allowed: auto, fastest, or a whole number >= 0"],
+        ),
+        (
+            {"train": {"loader_workers": "fasted"}},
+            ['train.loader_workers: given "fasted"; allowed: auto, fastest, or a whole number'],
+        ),
         ({"search": {"eta": 1}}, ["search.eta: given 1; allowed: >= 2"]),
         (
             {"search": {"sampler": "tpe2"}},
@@ -311,6 +324,23 @@ def test_a_time_budget_is_read_in_seconds(budget, seconds):
 def test_what_is_no_time_budget_is_refused(budget):
     with pytest.raises(ValueError, match="allowed: a time such as"):
         seconds_of(budget)
+
+
+def test_a_study_of_before_there_were_settings_for_speed_goes_on():
+    """The key is what it was before them, and a declaration without them is read."""
+    plain = Experiment.from_json({"space": {"encoder": "resnet18"}}).to_json()
+    for name in ("compile", "deterministic", "loader_workers"):
+        del plain["train"][name]
+    assert Experiment.from_json(plain).key() == "3ca6040edc"
+
+
+@pytest.mark.parametrize("workers", ["auto", "fastest", 0, 7])
+def test_loader_workers_survive_json_and_are_in_the_schema(workers):
+    given = experiment(train={"loader_workers": workers})
+    assert given.train.loader_workers == workers
+    assert Experiment.from_json(given.to_json()) == given
+    schema = json_schema()["$defs"]["TrainSettings"]["properties"]["loader_workers"]
+    assert schema["anyOf"] == [{"enum": ["auto", "fastest"]}, {"type": "integer", "minimum": 0}]
 
 
 def test_int8_is_a_switch_or_its_gates_and_the_switch_keeps_its_short_form():

@@ -18,12 +18,14 @@ from automl.compression.distill import DistillationLoss, DistillationSettings
 from automl.data.dataset import open_dataset
 from automl.errors import TrialError
 from automl.fidelity import Fidelity, Stretch
-from automl.records import Verdict
+from automl.jobs.speed import read_choice, with_fastest
+from automl.records import Verdict, to_json
 from automl.training.evaluation import evaluate
 from automl.training.loop import fit
 from automl.training.losses import CombinedLoss, LossOptions
 from automl.training.settings import EvaluationSettings, FitSettings
 from automl.training.steps import SupervisedLoss
+from automl.training.tuning import Wanted
 
 
 class Rank:
@@ -130,6 +132,28 @@ class Rank:
         self.fit(reporter=Recorder(stop_at=1), folder="continued")
         return self.fit(folder="continued")
 
+    def loader_threads(self):
+        return self.fit(loader_workers=2)
+
+    def fastest(self):
+        """Measured together, written by rank 0, obeyed by all."""
+        folder = self.out / f"fastest-{self.world}"
+        settings = with_fastest(
+            FitSettings(
+                epochs=1,
+                normalisation=self.dataset.info.normalisation,
+                batch_size=4,
+                precision="fastest",
+                device="cpu",
+            ),
+            Wanted(fastest_precision=True, fastest_loader=True, compiled=self.world > 1),
+            folder,
+            trained=(TinyNet(seed=self.rank), SupervisedLoss(CombinedLoss(0.5, 2.0))),
+            dataset=self.dataset,
+        )
+        dist_barrier(self.world)
+        return {"settings": to_json(settings), "kept": to_json(read_choice(folder))}
+
     def report_fails_on_first_rank(self):
         class Fails:
             def __init__(self, rank):
@@ -172,9 +196,16 @@ SCENARIOS = (
     Rank.stretched,
     Rank.stopped_by_first_rank,
     Rank.continued,
+    Rank.loader_threads,
+    Rank.fastest,
     Rank.report_fails_on_first_rank,
     Rank.not_finite_on_last_rank,
 )
+
+
+def dist_barrier(world):
+    if world > 1:
+        dist.barrier()
 
 
 def main(root, out, rank, world):

@@ -121,3 +121,21 @@ def test_loss_that_is_not_finite_on_one_rank_ends_every_rank(found):
     first, second = (found[rank]["not_finite_on_last_rank"] for rank in ((0, 2), (1, 2)))
     assert first == second
     assert first.startswith("TrialError: the loss is nan at step 1 of 6")
+
+
+def test_loader_threads_change_no_bit_of_a_group(found):
+    """And so two runs of one group are alike, bit by bit."""
+    for rank in ((0, 1), (0, 2), (1, 2)):
+        assert found[rank]["loader_threads"] == found[rank]["combined"]
+
+
+def test_ranks_train_in_the_manner_that_the_first_one_found(found):
+    first, second = (found[rank]["fastest"] for rank in ((0, 2), (1, 2)))
+    assert first == second
+    kept, settings = first["kept"], first["settings"]
+    assert settings["precision"] == kept["precision"] in {"fp32", "bf16"}
+    assert settings["manner"]["layout"] == kept["layout"]
+    assert settings["loader_workers"] == kept["loader_workers"]
+    assert len(kept["step_ms"]) == 4
+    assert not settings["manner"]["compiled"]
+    assert kept["not_compiled"] == "only done for trials of one worker"
