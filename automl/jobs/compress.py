@@ -109,10 +109,14 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
 
 
 def student_parameters(teacher: TrialParameters, student: Student) -> TrialParameters:
-    """The teacher's parameters with the decoder's width scaled, to a multiple of 8."""
+    """The teacher's parameters with the decoder's width scaled, to a multiple of 8.
+
+    A student learns from its teacher's maps instead of from heads of its own, and from the first
+    epoch on with all of its layers, which the teacher's knowledge has to reach.
+    """
     scaled = teacher.decoder_width * student.decoder_width_factor
     width = max(16, round(scaled / _WIDTH_STEP) * _WIDTH_STEP)
-    return replace(teacher, decoder_width=width)
+    return replace(teacher, decoder_width=width, deep_supervision=0.0, freeze_epochs=0)
 
 
 def _candidate_ids(job: CompressJob) -> tuple[str, ...]:
@@ -158,7 +162,7 @@ def _distilled(job: CompressJob) -> _Network:
         dataset,
         fit_settings(
             params,
-            job.context.experiment.train,
+            job.context.experiment.train.model_copy(update={"early_stop": None}),
             normalisation=teacher.normalisation,
             seed=job.config.seed,
             epochs=compress.epochs,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from automl.models.build import SegmentationNet
+from automl.models.reading import map_channels_in
 from automl.records import DatasetInfo, Normalisation
 from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.training.deep_supervision import DeepSupervision
 from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
 from automl.training.ranks import compute_device
+from automl.training.recipe import EarlyStop, Recipe
 from automl.training.settings import FitSettings
 from automl.training.steps import SupervisedLoss
 
@@ -40,6 +44,21 @@ def fit_settings(
         cutmix=params.cutmix,
         oversample=params.oversample,
         loader_workers=_loader_workers(train),
+        recipe=_recipe(params, train),
+    )
+
+
+def _recipe(params: TrialParameters, train: TrainSettings) -> Recipe:
+    stop = train.early_stop
+    return Recipe(
+        schedule=params.schedule,
+        encoder_lr_factor=params.encoder_lr_factor,
+        layer_decay=params.layer_decay,
+        freeze_epochs=params.freeze_epochs,
+        ema_decay=params.ema_decay,
+        early_stop=None
+        if stop is None
+        else EarlyStop(patience=stop.patience, min_delta=stop.min_delta),
     )
 
 
@@ -69,3 +88,22 @@ def combined_loss(params: TrialParameters, info: DatasetInfo) -> CombinedLoss:
 def supervised_loss(params: TrialParameters, info: DatasetInfo) -> SupervisedLoss:
     """The loss of a trial's training step."""
     return SupervisedLoss(combined_loss(params, info))
+
+
+def deeply_supervised(
+    loss: SupervisedLoss,
+    model: SegmentationNet,
+    params: TrialParameters,
+    info: DatasetInfo,
+    seed: int,
+) -> SupervisedLoss:
+    """The loss with heads on the maps of `model`, where the sample asks for them."""
+    if params.deep_supervision == 0:
+        return loss
+    return DeepSupervision(
+        loss.loss,
+        weight=params.deep_supervision,
+        map_channels=map_channels_in(model, info.size),
+        num_classes=len(info.classes),
+        seed=seed,
+    )

@@ -23,7 +23,7 @@ from automl.jobs.memory import (
     within_memory,
 )
 from automl.jobs.network import build_network
-from automl.jobs.settings import fit_settings, supervised_loss
+from automl.jobs.settings import deeply_supervised, fit_settings, supervised_loss
 from automl.models.build import normalisation_for
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
@@ -135,11 +135,13 @@ def train_in_this_process(run: TrialRun) -> bool:
         )
         normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
+        model = build_network(params, dataset.info, seed=run.config.seed)
+        loss = supervised_loss(params, dataset.info)
         with prepared(
-            build_network(params, dataset.info, seed=run.config.seed),
+            model,
             dataset,
             replace(settings, fidelity=fidelity, micro_batches=micro_batches(run.folder)),
-            step_loss=supervised_loss(params, dataset.info),
+            step_loss=deeply_supervised(loss, model, params, dataset.info, run.config.seed),
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
             verify_applied(sample, prepared_run)

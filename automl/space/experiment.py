@@ -51,6 +51,9 @@ _FREE_TO_CHANGE = (
     "max_failures",
 )
 
+#: Settings of `train` that earlier versions had not, and what they did: studies of theirs go on.
+_ADDED_LATER: Mapping[str, Any] = {"early_stop": None}
+
 #: What of `search` decides how many rungs there are, and what is trained up to each.
 _RUNGS = frozenset({"min_epochs", "eta", "fidelity"})
 
@@ -115,6 +118,15 @@ class SearchSettings(_Settings):
         return None if self.time_budget is None else seconds_of(self.time_budget)
 
 
+class EarlyStopSettings(_Settings):
+    """When a trial ends by itself; it counts as completed, with the weights of its last epoch."""
+
+    patience: Count
+    """Epochs in a row without a better mIoU on val."""
+    min_delta: NotNegative = 0.0
+    """By how much more than the best before an mIoU is better."""
+
+
 class TrainSettings(_Settings):
     """How each trial trains."""
 
@@ -128,6 +140,8 @@ class TrainSettings(_Settings):
     """Batches whose gradients are added up for one step."""
     clip_norm: Positive = 1.0
     """Largest norm of the gradient."""
+    early_stop: EarlyStopSettings | None = None
+    """Whether a trial ends by itself where its mIoU on val rises no more; null: never."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 or fp16 on CUDA, fp32 on the CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -224,6 +238,9 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
+        for name, before in _ADDED_LATER.items():
+            if plain["train"][name] == before:
+                del plain["train"][name]
         return short_hash({**plain, "search": shaping(plain["search"])})
 
 

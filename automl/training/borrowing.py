@@ -14,10 +14,12 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Have `model` on `device` in channels-last, then back where it was, in its old modes.
 
     Weights stay in channels-last strides (no value differs), and no gradients are left behind.
+    Parameters ask for gradients again where they did.
     """
     tensor = next(model.parameters(), None)
     home = tensor.device if tensor is not None else torch.device("cpu")
     modes = {module: module.training for module in model.modules()}
+    learning = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
         model.to(device)
         model.to(memory_format=torch.channels_last)
@@ -25,6 +27,8 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         model.zero_grad(set_to_none=True)
         model.to(home)
+        for parameter, learns in learning.items():
+            parameter.requires_grad_(requires_grad=learns)
         for module, mode in modes.items():
             module.training = mode
 
