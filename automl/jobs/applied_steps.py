@@ -28,15 +28,6 @@ def other_optimizer(live: Live) -> str | None:
     return f"{name} without {len(left_out)} parameters of the network" if left_out else None
 
 
-def other_learning_rate(live: Live) -> str | None:
-    """Has the schedule set its peak, as a step does, and reads the optimizer."""
-    stepper = live.run.stepper
-    stepper.set_learning_rate(stepper.peak_step)
-    rates = {float(group["lr"]) for group in stepper.optimizer.param_groups}
-    right = all(equal(rate, live.params.learning_rate) for rate in rates)
-    return None if right else f"a peak of {listed(rates)}"
-
-
 def other_weight_decay(live: Live) -> str | None:
     """Weights must decay as sampled, biases and scales of norms not at all."""
     groups = live.run.stepper.optimizer.param_groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from automl.jobs.early_stop import early_stop_of
 from automl.models.build import SegmentationNet
 from automl.models.reading import map_channels_in
 from automl.records import DatasetInfo, Normalisation
@@ -12,7 +13,7 @@ from automl.space.parameters import TrialParameters
 from automl.training.deep_supervision import DeepSupervision
 from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
 from automl.training.ranks import compute_device
-from automl.training.recipe import EarlyStop, Recipe
+from automl.training.recipe import Recipe
 from automl.training.settings import FitSettings
 from automl.training.steps import SupervisedLoss
 
@@ -49,16 +50,13 @@ def fit_settings(
 
 
 def _recipe(params: TrialParameters, train: TrainSettings) -> Recipe:
-    stop = train.early_stop
     return Recipe(
         schedule=params.schedule,
         encoder_lr_factor=params.encoder_lr_factor,
         layer_decay=params.layer_decay,
         freeze_epochs=params.freeze_epochs,
         ema_decay=params.ema_decay,
-        early_stop=None
-        if stop is None
-        else EarlyStop(patience=stop.patience, min_delta=stop.min_delta),
+        early_stop=early_stop_of(train),
     )
 
 

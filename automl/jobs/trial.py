@@ -13,6 +13,7 @@ from automl.errors import StudyError
 from automl.jobs.applied import verify_applied
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
+from automl.jobs.early_stop import early_end
 from automl.jobs.inheritance import start_from_donor
 from automl.jobs.live import Sample
 from automl.jobs.memory import (
@@ -114,7 +115,9 @@ def _gate_then_train(run: TrialRun, train: TrainTrial) -> None:
     if broken is not None:
         run.end(TrialStatus.INFEASIBLE, broken)
     elif not within_memory(run.folder, lambda: train(run)):
-        run.end(TrialStatus.COMPLETED, run.note())
+        told = (early_end(run.folder, run.context.experiment.train), run.note())
+        reason = "; ".join(note for note in told if note is not None)
+        run.end(TrialStatus.COMPLETED, reason if reason else None)
 
 
 def train_in_this_process(run: TrialRun) -> bool:

@@ -1,8 +1,8 @@
 """How a network starts: by default, decoder and head; encoders keep timm's own initialisation.
 
-Every formula of the default preserves the size of the activations on the way forward: a decoder has convolutions
-without a norm behind them (the laterals of a pyramid, the pointwise half of a separable one),
-where a fan-out rule would multiply the variance by C_in / C_out.
+Every formula of the default preserves the size of the activations on the way forward: a decoder has
+convolutions without a norm behind them (the laterals of a pyramid, the pointwise half of a
+separable one), where a fan-out rule would multiply the variance by C_in / C_out.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def drawn_weight(name: str, layer: nn.Conv2d | nn.Linear, kind: str, seed: int) 
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    return INITS[kind](layer.weight.detach().cpu().float(), groups, generator)
+    # Plain strides: numbers are drawn in the order of the memory.
+    return INITS[kind](torch.empty(layer.weight.shape), groups, generator)
 
 
 def prior_bias(head: nn.Conv2d, pixel_shares: Sequence[float]) -> None:

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
 from automl.models.build import SegmentationNet

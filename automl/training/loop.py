@@ -192,11 +192,8 @@ class Run:
 
     def _early_end(self) -> str | None:
         """How the run has ended before its last epoch by itself, or None."""
-        rule, epoch = self._settings.recipe.early_stop, self._progress.epoch
-        if rule is None or epoch >= self._settings.epochs or not rule.says_stop(self.scores):
-            return None
-        best = rule.best_epoch(self.scores)
-        return f"stopped early at epoch {epoch} of {self._settings.epochs}, best {best}"
+        rule = self._settings.recipe.early_stop
+        return None if rule is None else rule.end(self.scores, self._settings.epochs)
 
     def _begin_epoch(self) -> bool:
         """Prepare the next epoch; whether other parameters learn in it than before."""

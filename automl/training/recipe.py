@@ -32,6 +32,13 @@ class EarlyStop:
                 best = epoch
         return best
 
+    def end(self, scores: Sequence[float], epochs: int) -> str | None:
+        """How a run of `epochs` epochs with these scores has ended before the last; else None."""
+        if len(scores) >= epochs or not self.says_stop(scores):
+            return None
+        best = self.best_epoch(scores)
+        return f"stopped early at epoch {len(scores)} of {epochs}, best {best}"
+
     def says_stop(self, scores: Sequence[float]) -> bool:
         """Whether a run with these scores so far, one an epoch, ends."""
         return len(scores) - self.best_epoch(scores) >= self.patience

@@ -56,8 +56,8 @@ LOSS: Mapping[str, Limits] = MappingProxyType(
             kind="float",
             low=0.0,
             high=10.0,
-            description="Weight of the same loss on coarser maps of the encoder, by heads that only "
-            "training has; 0 is none.",
+            description="Weight of the same loss on coarser maps of the encoder, by heads that "
+            "only training has; 0 is none.",
         ),
     }
 )

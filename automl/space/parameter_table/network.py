@@ -39,8 +39,8 @@ NETWORK: Mapping[str, Limits] = MappingProxyType(
         "head_bias": Limits(
             kind="text",
             options=("zero", "prior"),
-            description="Where the biases of the logits start; prior: at the classes' shares of the "
-            "pixels.",
+            description="Where the biases of the logits start; prior: at the classes' shares of "
+            "the pixels.",
         ),
         "pruning_ratio": Limits(
             kind="float",
