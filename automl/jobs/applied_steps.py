@@ -10,6 +10,7 @@ from automl.jobs.live import Live, listed
 #: Class and fixed options of each optimizer.
 OPTIMIZERS: Mapping[str, tuple[str, tuple[tuple[str, object], ...]]] = {
     "adamw": ("AdamW", ()),
+    "lion": ("Lion", (("betas", (0.9, 0.99)),)),
     "sgd": ("SGD", (("momentum", 0.9), ("nesterov", True))),
 }
 

@@ -117,7 +117,8 @@ def _orthogonal(weight: Tensor, groups: int, generator: torch.Generator) -> Tens
     q, r = torch.linalg.qr(normal.mT if wide else normal)
     # Without the signs, the distribution would not be uniform (Mezzadri 2007, section 5).
     q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-    return math.sqrt(2) * (q.mT if wide else q).reshape(weight.shape)
+    rows: Tensor = q.mT if wide else q
+    return rows.reshape(weight.shape) * math.sqrt(2)
 
 
 #: The ways to draw weights, by their names in a search space; `default` is not one of them.

@@ -19,13 +19,13 @@ def encoder_stages(encoder: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     device = next(iter(named.values())).device
     encoder.eval()
     for parameter in named.values():
-        parameter.requires_grad_(requires_grad=True)
+        parameter.requires_grad = True
     try:
         maps = encoder(torch.zeros(1, 3, *size, device=device))
         return _first_maps(list(maps), named)
     finally:
         for name, parameter in named.items():
-            parameter.requires_grad_(requires_grad=needed[name])
+            parameter.requires_grad = needed[name]
         for module, mode in modes.items():
             module.training = mode
 

@@ -28,7 +28,7 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.zero_grad(set_to_none=True)
         model.to(home)
         for parameter, learns in learning.items():
-            parameter.requires_grad_(requires_grad=learns)
+            parameter.requires_grad = learns
         for module, mode in modes.items():
             module.training = mode
 

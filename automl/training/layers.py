@@ -52,7 +52,7 @@ class EncoderLayers:
         for parameter in self.stages:
             learns = not self.is_frozen(parameter, epoch, freeze_epochs)
             changed |= parameter.requires_grad != learns
-            parameter.requires_grad_(requires_grad=learns)
+            parameter.requires_grad = learns
         return changed
 
 

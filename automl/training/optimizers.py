@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from automl.errors import UsageError
+from automl.models.optimizers import lion
 
 #: Where one kernel does the step. On CUDA, steps of fp16 may be skipped, and the fused SGD of
 #: PyTorch then puts the overflow into its momentum, or reads a momentum that was never written.
 _FUSED_DEVICES = {"adamw": frozenset({"cpu", "cuda"}), "sgd": frozenset({"cpu"})}
 
+#: Takes groups of parameters and the rate.
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "adamw": AdamW,
     "sgd": partial(SGD, momentum=0.9, nesterov=True),
+    "lion": lion,
 }
 
 
@@ -37,7 +40,8 @@ def build_optimizer(
 ) -> Optimizer:
     """An optimizer of the parameters of `model` that require a gradient.
 
-    `adamw` is AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), `sgd` has Nesterov momentum 0.9.
+    `adamw` is AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), `sgd` has Nesterov momentum 0.9,
+    `lion` is timm's (`models/optimizers.py`).
     Vectors (biases, scales of norms) are not decayed. Where `lr_share` is given, there is a group
     for each share, which its key `LR_SHARE` holds. The model must be on its device already. Raises
     UsageError for an unknown name, ValueError for a model with nothing to train.
@@ -48,6 +52,8 @@ def build_optimizer(
     if not trained:
         raise ValueError("the model has no parameter that requires a gradient")
     groups = _groups(trained, weight_decay, lr_share)
+    if name not in _FUSED_DEVICES:
+        return OPTIMIZERS[name](groups, lr=lr)
     return OPTIMIZERS[name](groups, lr=lr, fused=_can_fuse(name, trained))
 
 

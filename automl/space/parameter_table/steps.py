@@ -11,8 +11,9 @@ STEPS: Mapping[str, Limits] = MappingProxyType(
     {
         "optimizer": Limits(
             kind="text",
-            options=("adamw", "sgd"),
-            description="Optimizer; sgd has Nesterov momentum 0.9.",
+            options=("adamw", "sgd", "lion"),
+            description="Optimizer; sgd has Nesterov momentum 0.9, lion wants a tenth to a third "
+            "of adamw's learning rate.",
         ),
         "learning_rate": Limits(
             kind="float",

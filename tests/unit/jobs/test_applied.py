@@ -302,6 +302,7 @@ FAULTS = {
     "oversample, unasked": ({}, batching(oversample="effective")),
     "oversample, twice the same": ({}, drawing_at_random),
     "optimizer": ({"optimizer": "sgd"}, optimizing(name="adamw")),
+    "optimizer, lion": ({"optimizer": "lion"}, optimizing(name="sgd")),
     "optimizer, incomplete": ({}, forgetting_the_head),
     "schedule": ({"schedule": "polynomial"}, recipe(schedule="cosine")),
     "schedule, one cycle": ({"schedule": "one_cycle"}, recipe(schedule="cosine")),
