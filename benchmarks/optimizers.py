@@ -1,7 +1,8 @@
-"""How long is a step of each optimizer beside forward and backward of a small batch, on one thread?
+"""Time a step of each optimizer beside forward and backward of a small batch, on one thread.
 
-`python benchmarks/optimizers.py [ENCODER]` prints medians of interleaved rounds, and each step's share
-of a forward and backward pass of 8 images of 96 x 96. `muon` is timm's, which `automl` does not offer.
+`python benchmarks/optimizers.py [ENCODER]` prints medians of interleaved rounds, and each step's
+share of a forward and backward pass of 8 images of 96 x 96. `muon` is timm's, which `automl` does
+not offer.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ def main(encoder: str) -> None:
     print(f"{encoder}, fpn_lite, one thread, torch {torch.__version__}, timm {timm.__version__}")
     print(f"forward and backward of 8 images of 96 x 96: {1000 * seconds['pass']:.0f} ms")
     for name, optimizer in optimizers.items():
+        share = seconds[name] / seconds["pass"]
+        state = _state_size(optimizer) / _weight_size(model)
         print(
-            f"{name:6} {1000 * seconds[name]:6.1f} ms a step, {seconds[name] / seconds['pass']:.2f} "
-            f"of a pass; state {_state_size(optimizer) / _weight_size(model):.2f} x the weights"
+            f"{name:6} {1000 * seconds[name]:6.1f} ms a step, {share:.2f} of a pass; "
+            f"state {state:.2f} x the weights"
         )
 
 

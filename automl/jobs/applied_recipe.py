@@ -118,7 +118,7 @@ def _rates_at(live: Live, step: int) -> Mapping[nn.Parameter, float]:
 def _shares(live: Live) -> list[set[float]]:
     """The rates of each stage of the encoder as shares of the decoder's, deepest last."""
     rates = _rates_at(live, live.run.stepper.peak_step)
-    head = rates[live.model.head.weight]
+    head = max(rates[parameter] for parameter in live.model.head.parameters())
     stages = live.stages
     found: list[set[float]] = [set() for _ in range(1 + max(stages.values()))]
     for parameter, stage in stages.items():

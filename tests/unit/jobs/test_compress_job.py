@@ -64,6 +64,12 @@ def test_a_student_has_a_scaled_width_that_a_network_may_have(width, factor, exp
     assert student == replace(teacher, decoder_width=expected)
 
 
+def test_a_student_learns_from_its_teacher_alone_and_with_all_layers():
+    teacher = parameters_from({"deep_supervision": 0.4, "freeze_epochs": 2, "ema_decay": 0.9})
+    student = student_parameters(teacher, Student())
+    assert (student.deep_supervision, student.freeze_epochs, student.ema_decay) == (0, 0, 0.9)
+
+
 def test_candidates_are_called_by_trial_student_and_precision(job):
     assert compress._candidate_ids(job()) == ("trial4-fp32", "trial4-int8")
     assert compress._candidate_ids(job(1)) == ("trial4-student2-fp32", "trial4-student2-int8")
