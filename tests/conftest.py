@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 TINY_SPACE = """
 task: segmentation
@@ -44,6 +46,23 @@ def tiny_space(tmp_path: Path) -> Path:
     file = tmp_path / "tiny.yaml"
     file.write_text(TINY_SPACE)
     return file
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path) -> Path:
+    """A dataset's folder with a few noisy images of two classes."""
+    root = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for index in range(count):
+            image = rng.integers(0, 255, (40, 50, 3), np.uint8)
+            mask = (image[..., 0] > 127).astype(np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{index}.png")
+            Image.fromarray(mask).save(root / split / "masks" / f"{index}.png")
+    (root / "dataset.yaml").write_text("name: tiny\ntask: segmentation\nclasses: [low, high]\n")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_epoch(
 
 @pytest.mark.timeout(900)
 def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, tmp_path):
-    """Ten SIGKILLs of one study, then what an undisturbed run finds, trial by trial."""
+    """Six SIGKILLs of one study, then what an undisturbed run finds, trial by trial."""
     # Latency differs from run to run; parameters do not.
     tiny_space.write_text(
         tiny_space.read_text().replace("{trials: 3}", "{trials: 6, eta: 2}")
@@ -61,7 +61,7 @@ def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, t
     assert expected.returncode == 0, expected.stdout + expected.stderr
     rng = random.Random(0)
     num_kills = 0
-    for _ in range(10):
+    for _ in range(6):
         process = start([*words, str(killed)], environment, tmp_path)
         seen = num_events(killed)
         wait_for(lambda: num_events(killed) > seen or process.poll() is not None, process)  # noqa: B023
@@ -70,7 +70,7 @@ def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, t
             num_kills += 1
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    assert num_kills >= 5
+    assert num_kills >= 3
     again = cli(*words, killed)
     assert again.returncode == 0, again.stdout + again.stderr
     columns = ["number", "trial_id", "status", "epochs", "miou", "params_m", "reason"]

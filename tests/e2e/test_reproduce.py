@@ -52,18 +52,17 @@ def test_a_trial_is_reproduced_and_a_record_that_differs_is_found(cli, tiny_spac
     assert "the environment is as recorded" in differing.stdout
 
 
-def test_another_dataset_is_refused_before_any_training(cli, tiny_space, tmp_path):
-    out = tmp_path / "study"
-    searched = cli("search", "--space", tiny_space, "--out", out, "--local", "--trials", 1)
-    assert searched.returncode == 0, searched.stdout + searched.stderr
-    source, size = "builtin:surface-defects", ("--size", 32, 32)
-    imported = cli("data", "import", source, "other", *size, "--split-seed", 5)
+def test_another_dataset_is_refused_before_any_training(cli, tiny_dataset, tmp_path):
+    committed = Path(__file__).parents[2] / "results" / "camvid-lightweight"
+    height, width = StudyFolder(committed).dataset().size
+    size = ("--size", height, width)
+    imported = cli("data", "import", tiny_dataset, "other", *size)
     assert imported.returncode == 0, imported.stderr
     fingerprints = [
-        StudyFolder(out).dataset().fingerprint,
+        StudyFolder(committed).dataset().fingerprint,
         open_dataset(tmp_path / "other").info.fingerprint,
     ]
-    wrong = cli("reproduce", out, 0, "--data", "other")
+    wrong = cli("reproduce", committed, 0, "--data", "other")
     assert wrong.returncode == 2, wrong.stdout + wrong.stderr
     assert all(fingerprint in wrong.stderr for fingerprint in fingerprints)
     assert "Traceback" not in wrong.stderr
@@ -89,6 +88,7 @@ def forge(file: Path, *, epoch: int, added: float) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.exhaustive
 def test_a_trial_of_two_workers_is_reproduced_by_two_workers(cli, tiny_space, tmp_path):
     out = tmp_path / "study"
     words = ["--space", tiny_space, "--out", out, "--trials", 1, "--workers-per-trial", 2]
