@@ -161,7 +161,7 @@ class Run:
             self.module.model.load_state_dict(self.stepper.average.model.state_dict())
         return FitResult(
             epochs=progress.epoch,
-            stopped=stopped and not self._has_ended(),
+            stopped=stopped and progress.epoch < self._settings.epochs,
             early=self._early_end(),
             scores=progress.evaluation.scores,
             metrics=metrics_of(progress, self._dataset.info.classes),

@@ -201,6 +201,16 @@ def test_a_run_ends_early_and_says_so_again_when_continued(train, tmp_path):
     assert heard_again == heard[-1:]
 
 
+def test_a_verdict_comes_before_an_early_end(train, recorder, tmp_path):
+    recipe = Recipe(early_stop=EarlyStop(patience=2, min_delta=1.0))
+    changes = {"folder": tmp_path, "epochs": 9, "recipe": recipe}
+    result, _, _ = train(reporter=recorder(stop_at=3), **changes)
+    assert (result.epochs, result.stopped) == (3, True)
+    promoted, _, heard = train(**changes)
+    assert (promoted.epochs, promoted.stopped) == (3, False)
+    assert [epoch for epoch, _ in heard] == [3]
+
+
 def test_without_a_rule_no_run_ends_early(train):
     assert train()[0].early is None
 
