@@ -109,7 +109,7 @@ def _xavier(weight: Tensor, groups: int, generator: torch.Generator) -> Tensor:
 def _orthogonal(weight: Tensor, groups: int, generator: torch.Generator) -> Tensor:
     """Rows, or columns where there are fewer, at right angles, of length sqrt(2), in each group.
 
-    Source: Saxe et al. 2014 (arXiv:1312.6120), section 3; the gain is that of a ReLU.
+    Source: Saxe et al. 2014 (arXiv:1312.6120); the gain is that of a ReLU.
     """
     matrices = weight.reshape(groups, weight.shape[0] // groups, -1)
     normal = torch.empty_like(matrices).normal_(generator=generator)

@@ -17,8 +17,8 @@ _WARM_UP = 9
 class WeightAverage:
     """The exponential moving average of a network's weights, as a network of its own.
 
-    Source: Polyak & Juditsky 1992; Tarvainen & Valpola 2017 (mean teacher, arXiv:1703.01780),
-    section 2. Running statistics of batch norms, which belong to the weights of their time, are
+    Source: Polyak & Juditsky 1992; Tarvainen & Valpola 2017 (mean teacher, arXiv:1703.01780).
+    Running statistics of batch norms, which belong to the weights of their time, are
     averaged as the weights are; counters are copied. `model` is in evaluation mode and asks for no
     gradient, so it may teach as it is. It is the same on every rank where the weights are; the
     statistics have to be shared by whoever shares those of the network.

@@ -26,8 +26,8 @@ class DeepSupervision(SupervisedLoss):
     """A loss of the logits, plus `weight` times its mean over logits of coarser maps.
 
     Every map but the finest has a head: a 1x1 convolution, enlarged to the size of the labels.
-    Source: Lee et al. 2015 (deeply-supervised nets, arXiv:1409.5185), eq. 3; Zhao et al. 2017
-    (PSPNet, arXiv:1612.01105), section 3.4, where the weight is 0.4 and the heads are dropped
+    Source: Lee et al. 2015 (deeply-supervised nets, arXiv:1409.5185); Zhao et al. 2017
+    (PSPNet, arXiv:1612.01105), section 4, where the weight is 0.4 and the heads are dropped
     after training. Here they are part of the loss: trained and kept in checkpoints with it, and no
     part of the network that is measured, pruned and exported.
     """
