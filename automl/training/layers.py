@@ -28,7 +28,8 @@ class EncoderLayers:
         """The rate of a parameter of the network or the loss, as a share of the decoder's.
 
         Source: Howard & Ruder 2018 (ULMFiT, arXiv:1801.06146), section 3.2; as a power of the
-        distance, Clark et al. 2020 (ELECTRA, arXiv:2003.10555). Here it is the distance from the deepest stage, which learns at `encoder_lr_factor`.
+        distance, Clark et al. 2020 (ELECTRA, arXiv:2003.10555). Here it is the distance from the
+        deepest stage, which learns at `encoder_lr_factor`.
         """
         if parameter not in self.stages:
             return 1.0
