@@ -27,10 +27,10 @@ import torch
 
 from automl.data.importing import cached_dataset
 from automl.jobs.network import build_network
-from automl.jobs.settings import fit_settings, supervised_loss
+from automl.jobs.settings import deeply_supervised, fit_settings, supervised_loss
 from automl.records import Verdict
-from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
 from automl.store.atomic import write_text
 from automl.training.loop import fit
 
@@ -61,6 +61,18 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "augmentation strong": {"augmentation": "strong"},
     "cutmix 0.5": {"cutmix": 0.5},
     "optimizer sgd": {"optimizer": "sgd", "learning_rate": 3e-2},
+    "optimizer lion": {"optimizer": "lion", "learning_rate": 5e-4, "weight_decay": 5e-2},
+    "schedule constant": {"schedule": "constant"},
+    "schedule cosine_restarts": {"schedule": "cosine_restarts"},
+    "schedule one_cycle": {"schedule": "one_cycle"},
+    "schedule polynomial": {"schedule": "polynomial"},
+    "schedule plateau": {"schedule": "plateau"},
+    "ema_decay 0.99": {"ema_decay": 0.99},
+    "deep_supervision 0.4": {"deep_supervision": 0.4},
+    "layer_decay 0.7": {"layer_decay": 0.7},
+    "init kaiming": {"init": "kaiming"},
+    "init orthogonal": {"init": "orthogonal"},
+    "head_bias prior": {"head_bias": "prior"},
 }
 #: Classes that count as rare: so many, those with the smallest share of the train pixels.
 RARE = 3
@@ -96,8 +108,10 @@ def train(job: Job) -> dict[str, Any]:
     params = replace(BASE, **RECIPES[job.recipe])
     curve = _Curve()
     started = time.process_time()
+    model = build_network(params, info, seed=job.seed)
+    loss = deeply_supervised(supervised_loss(params, info), model, params, info, job.seed)
     scores = fit(
-        build_network(params, info, seed=job.seed),
+        model,
         dataset,
         fit_settings(
             params,
@@ -105,7 +119,7 @@ def train(job: Job) -> dict[str, Any]:
             normalisation=info.normalisation,
             seed=job.seed,
         ),
-        step_loss=supervised_loss(params, info),
+        step_loss=loss,
         reporter=curve,
     ).scores
     share = dict(zip(info.classes, info.class_pixel_share, strict=True))

@@ -13,8 +13,8 @@ import torch
 from automl.data.dataset import Dataset
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
-from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
 from automl.training.loop import prepared
 from automl.training.manner import Manner
 from automl.training.settings import FitSettings

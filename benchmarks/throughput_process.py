@@ -26,8 +26,8 @@ from automl.data.dataset import Dataset, open_dataset
 from automl.jobs.network import build_network
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.records import Verdict
-from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
 from automl.training.loop import fit
 
 PARAMS = TrialParameters(

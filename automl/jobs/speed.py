@@ -17,7 +17,7 @@ from torch import nn
 from automl.data.dataset import Dataset
 from automl.errors import TrialError
 from automl.records import SpeedChoice, from_json, to_json
-from automl.space.experiment import TrainSettings
+from automl.space.training import TrainSettings
 from automl.store.atomic import write_json
 from automl.training.ranks import from_first_rank, global_rank
 from automl.training.settings import FitSettings

@@ -62,7 +62,16 @@ class SegmentationNet(nn.Module):
     def forward_with_features(self, images_nchw: Tensor) -> tuple[Tensor, Tensor]:
         """Give the logits (N, K, H, W) and the decoder's features (N, C, H/stride, W/stride)."""
         _check_size(images_nchw)
-        features_nchw = self.decoder(self.encoder(images_nchw))
+        return self._decoded(self.encoder(images_nchw))
+
+    def forward_with_maps(self, images_nchw: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give the logits (N, K, H, W) and the encoder's maps (N, C, H/stride, W/stride)."""
+        _check_size(images_nchw)
+        maps = list(self.encoder(images_nchw))
+        return self._decoded(maps)[0], maps
+
+    def _decoded(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        features_nchw = self.decoder(maps)
         logits_nkhw = self.head(features_nchw)
         if self.stride != 1:
             logits_nkhw = functional.interpolate(

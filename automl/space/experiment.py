@@ -40,9 +40,9 @@ from automl.space.policies.searched import (
 from automl.space.pydantic_faults import faults_of, raise_faults
 from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
-from automl.space.speed import SPEED_BEFORE, SpeedSettings
-from automl.space.strict import Count, NotNegative, Positive, Share
+from automl.space.strict import Count, Positive, Share
 from automl.space.strict import Settings as _Settings
+from automl.space.training import TRAIN_BEFORE, TrainSettings
 
 DEFAULT_OBJECTIVES = (
     Objective(metric="miou", direction="maximize"),
@@ -58,6 +58,7 @@ _FREE_TO_CHANGE = (
     "concurrent",
     "max_failures",
 )
+
 
 #: What of `search` decides how many rungs there are, and what is trained up to each.
 _RUNGS = frozenset({"min_epochs", "eta", "fidelity"})
@@ -121,30 +122,6 @@ class SearchSettings(_Settings):
     def time_budget_s(self) -> float | None:
         """The time budget in seconds, or None where there is none."""
         return None if self.time_budget is None else seconds_of(self.time_budget)
-
-
-class TrainSettings(SpeedSettings):
-    """How each trial trains."""
-
-    epochs: Count = 12
-    """Epochs of a trial that is never stopped."""
-    workers: Count = 1
-    """Processes of a trial; 2 or more train data-parallel."""
-    warmup_epochs: NotNegative = 1.0
-    """Epochs of linear warm-up before the cosine decay; at most half of the run counts."""
-    accumulate: Count = 1
-    """Batches whose gradients are added up for one step."""
-    clip_norm: Positive = 1.0
-    """Largest norm of the gradient."""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "fastest"] = "auto"
-    """auto: bf16 or fp16 on CUDA, fp32 on the CPU; fastest: what a few steps of each trial's own
-    network say, layout of memory included, kept with the trial."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where there is one."""
-    inherit: bool = False
-    """Start from the weights of the earlier trial whose network overlaps most, where they fit. Off
-    by default: rungs would compare what was inherited with what was learnt (after 6 epochs, mean
-    mIoU 0.357 instead of 0.308; trained alone for the donor's 6 epochs, too: 0.395)."""
 
 
 class TargetSettings(_Settings):
@@ -240,7 +217,7 @@ class Experiment(_Settings):
         del plain["export"]
         # Batches hold the same, whoever makes them.
         del plain["train"]["loader_workers"]
-        for name, before in SPEED_BEFORE.items():
+        for name, before in TRAIN_BEFORE.items():
             if plain["train"][name] == before:
                 del plain["train"][name]
         if not plain["augmentation_policies"]:  # studies from before there were any go on

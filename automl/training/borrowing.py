@@ -18,10 +18,12 @@ def on_device(
     """Have `model` on `device` in a layout, then back where it was, in its old modes.
 
     Weights stay in the layout's strides (no value differs), and no gradients are left behind.
+    Parameters ask for gradients again where they did.
     """
     tensor = next(model.parameters(), None)
     home = tensor.device if tensor is not None else torch.device("cpu")
     modes = {module: module.training for module in model.modules()}
+    learning = {parameter: parameter.requires_grad for parameter in model.parameters()}
     hooks = []
     try:
         model.to(device)
@@ -34,6 +36,8 @@ def on_device(
             hook.remove()
         model.zero_grad(set_to_none=True)
         model.to(home)
+        for parameter, learns in learning.items():
+            parameter.requires_grad = learns
         for module, mode in modes.items():
             module.training = mode
 

@@ -7,12 +7,13 @@ from pydantic import ValidationError
 from automl.errors import SpaceError
 from automl.fidelity import FULL, Fidelity, Stretch
 from automl.measurement.proxies import PROXIES
-from automl.records import Objective
-from automl.space.experiment import Experiment
+from automl.records import Objective, short_hash
+from automl.space.experiment import Experiment, shaping
 from automl.space.faults import FaultsError
 from automl.space.fields import seconds_of
 from automl.space.loading import json_schema
 from automl.space.screening import PROXY_NAMES
+from automl.space.training import TRAIN_BEFORE
 
 LEARNING_RATE = {"float": [1e-4, 1e-2]}
 SPACE = {"decoder": {"choice": ["fpn", "unet"]}, "learning_rate": LEARNING_RATE}
@@ -118,6 +119,18 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
     assert experiment(**section).key() == experiment().key()
 
 
+def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
+    plain = experiment().to_json()
+    for name, before in TRAIN_BEFORE.items():
+        assert plain["train"].pop(name) == before
+    assert plain.pop("augmentation_policies") == {}
+    del plain["data"]["source"], plain["export"], plain["train"]["loader_workers"]
+    plain["search"] = shaping(plain["search"])
+    assert experiment().key() == short_hash(plain)
+    stopping = experiment(train={"early_stop": {"patience": 2}})
+    assert stopping.key() != experiment().key()
+
+
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
@@ -136,6 +149,12 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
             ['train.loader_workers: given "fasted"; allowed: auto, fastest, or a whole number'],
         ),
         ({"search": {"eta": 1}}, ["search.eta: given 1; allowed: >= 2"]),
+        (
+            {"train": {"early_stop": {"patience": 0}}},
+            ["train.early_stop.patience: given 0; allowed: >= 1"],
+        ),
+        ({"train": {"early_stop": {}}}, ["train.early_stop.patience: missing"]),
+        ({"train": {"early_stop": 5}}, ["train.early_stop: given 5; allowed: "]),
         (
             {"search": {"sampler": "tpe2"}},
             ["search.sampler: given", "one of auto, tpe, nsga2, nsga3, gp, random, qmc"],

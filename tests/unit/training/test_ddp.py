@@ -52,6 +52,9 @@ def found(dataset, tmp_path_factory):
         "all_mixes",
         "accumulated",
         "distilled",
+        "averaged",
+        "frozen",
+        "deeply_supervised",
     ],
 )
 def test_two_ranks_train_as_one(found, scenario):
@@ -67,6 +70,27 @@ def test_loss_that_trains_itself_is_trained_alike_on_all_ranks(found):
     alone, first, second = (found[rank]["distilled"] for rank in ((0, 1), (0, 2), (1, 2)))
     assert first["adapter"] == second["adapter"]
     assert first["adapter"] == pytest.approx(alone["adapter"], rel=1e-3, abs=1e-5)
+
+
+def test_heads_of_deep_supervision_are_trained_alike_on_all_ranks(found):
+    alone, first, second = (found[rank]["deeply_supervised"] for rank in ((0, 1), (0, 2), (1, 2)))
+    assert first["heads"] == second["heads"]
+    assert first["heads"] == pytest.approx(alone["heads"], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("scenario", ["averaged_with_norm", "unfreezing"])
+def test_ranks_agree_on_averages_and_on_what_is_let_go(found, scenario):
+    first, second = (found[rank][scenario] for rank in ((0, 2), (1, 2)))
+    assert first == second
+
+
+def test_a_group_goes_on_in_the_middle_of_letting_go(found):
+    for rank in ((0, 1), (0, 2), (1, 2)):
+        continued, undisturbed = (
+            found[rank][name] for name in ("unfreezing_continued", "unfreezing")
+        )
+        assert continued["losses"] == undisturbed["losses"]
+        assert continued["weights"] == undisturbed["weights"]
 
 
 def test_scores_over_uneven_parts_are_exactly_those_of_the_whole(found):

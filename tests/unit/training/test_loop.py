@@ -18,6 +18,7 @@ from automl.training.manner import Manner
 RECIPES = {
     "adamw": {},
     "sgd": {"optimizer": "sgd", "accumulate": 2, "clip_norm": None},
+    "lion": {"optimizer": "lion", "learning_rate": 1e-3},
     "bf16": {"precision": "bf16"},
 }
 
