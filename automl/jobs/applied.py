@@ -33,6 +33,7 @@ from automl.jobs.applied_network import (
     other_weights,
     other_width,
 )
+from automl.jobs.applied_norms import norm_faults
 from automl.jobs.applied_policy import policy_faults
 from automl.jobs.applied_recipe import (
     other_average,
@@ -69,6 +70,7 @@ def verify_applied(sample: Sample, run: Run) -> None:
     if precision is not None:
         faults["train.precision"] = f"declared {sample.precision!r}, live {precision}"
     faults |= manner_faults(sample.manner, run)
+    faults |= norm_faults(run.module.model, declared=sample.sync_batch_norm)
     faults |= policy_faults(sample.policy, run.plan.augmentation)
     stretch = sample.fidelity.at(run.epochs_done + 1)
     faults |= fidelity_faults(stretch, sample.params.batch_size, sample.info, run)

@@ -35,6 +35,7 @@ class Sample:
     manner: Manner = AS_USUAL
     given: frozenset[str] = frozenset()
     policy: Policy | None = None
+    sync_batch_norm: bool = False
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def _recipe(params: TrialParameters, train: TrainSettings) -> Recipe:
         freeze_epochs=params.freeze_epochs,
         ema_decay=params.ema_decay,
         early_stop=early_stop_of(train),
+        sync_batch_norm=train.sync_batch_norm,
     )
 
 

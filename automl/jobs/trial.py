@@ -164,6 +164,7 @@ def train_in_this_process(run: TrialRun) -> bool:
             given=beginning.given,
             # Not asked of the experiment, whose answer trains: the two are compared.
             policy=resolved_policy(experiment.augmentation_policies, run.config.params),
+            sync_batch_norm=train.sync_batch_norm,
         )
         with prepared(
             model,

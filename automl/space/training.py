@@ -39,6 +39,9 @@ class TrainSettings(SpeedSettings):
     network say, layout of memory included, kept with the trial."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA where there is one."""
+    sync_batch_norm: bool = False
+    """Have batch norms take the statistics of the whole batch, over all workers, and not of each
+    worker's part. One worker has the whole batch anyway: it changes nothing there."""
     inherit: bool = False
     """Start from the weights of the earlier trial whose network overlaps most, where they fit. Off
     by default: rungs would compare what was inherited with what was learnt (after 6 epochs, mean
@@ -46,4 +49,6 @@ class TrainSettings(SpeedSettings):
 
 
 #: What trained before a setting was there: studies of that time go on.
-TRAIN_BEFORE: Mapping[str, Any] = MappingProxyType({**SPEED_BEFORE, "early_stop": None})
+TRAIN_BEFORE: Mapping[str, Any] = MappingProxyType(
+    {**SPEED_BEFORE, "early_stop": None, "sync_batch_norm": False}
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from automl.training.settings import FitSettings
 from automl.training.shapes import level_after
 from automl.training.statistics import STATISTICS_BATCHES
 from automl.training.steps import StepLoss, Stepper, TrainingStep
+from automl.training.synchronised import synchronised
 
 
 def fit(
@@ -89,6 +90,7 @@ def prepared(
         on_device(step_module, device, settings.manner.layout),
         own_randomness(device),
         in_manner(model, settings.manner),
+        synchronised(model) if settings.recipe.sync_batch_norm else nullcontext(),
     ):
         yield Run(step_module, dataset, settings, device, checkpoint_folder)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -54,7 +55,19 @@ def build_optimizer(
     groups = _groups(trained, weight_decay, lr_share)
     if name not in _FUSED_DEVICES:
         return OPTIMIZERS[name](groups, lr=lr)
-    return OPTIMIZERS[name](groups, lr=lr, fused=_can_fuse(name, trained))
+    optimizer = OPTIMIZERS[name](groups, lr=lr, fused=_can_fuse(name, trained))
+    if name == "sgd":
+        _begin_momentum(optimizer, trained)
+    return optimizer
+
+
+def _begin_momentum(optimizer: Optimizer, trained: Sequence[nn.Parameter]) -> None:
+    """Have every momentum be 0 before its first step: that step is the same.
+
+    PyTorch's fused SGD cannot step weights that rested at first beside others that did not.
+    """
+    for parameter in trained:
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _groups(

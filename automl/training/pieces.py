@@ -6,7 +6,8 @@ smoothed or with more weight near boundaries) where the loss says what a piece w
 differ from the whole batch: a loss of regions (Dice, generalised Dice, Lovász) is that of each
 piece, averaged, because its sums and its order over the batch do not split; OHEM takes the hardest
 share of the pixels of each piece, which then counts by all of its pixels; and a batch norm takes
-the statistics of each piece, and moves its running ones once a piece.
+the statistics of each piece, and moves its running ones once a piece. With `sync_batch_norm` these
+are of one piece on each rank, taken together.
 
 Shapes: N batch, H and W pixels.
 """

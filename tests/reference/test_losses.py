@@ -113,3 +113,34 @@ def test_gradients_are_those_of_finite_differences(gamma, weights):
     loss = CombinedLoss(0.4, gamma, None if weights is None else torch.tensor(weights))
     logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda values: loss(values, target), (logits,))
+
+
+def loop_binary_cross_entropy(difference_nhw, target_nhw):
+    """-[y log s + (1 - y) log(1 - s)], s the sigmoid, over the pixels that are not ignored."""
+    losses = []
+    for logit, label in zip(difference_nhw.flatten(), target_nhw.flatten(), strict=True):
+        if label != 255:
+            s = 1 / (1 + math.exp(-float(logit)))
+            losses.append(-math.log(s if label == 1 else 1 - s))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_of_two_classes_it_is_binary_cross_entropy_and_dice(alpha):
+    """A softmax of two logits is the sigmoid of their difference, and so are the gradients."""
+    generator = torch.Generator().manual_seed(6)
+    logits = torch.randn((2, 2, 3, 2), generator=generator, dtype=torch.float64) * 3
+    target = torch.randint(0, 2, (2, 3, 2), generator=generator)
+    target[0, 0, 0] = 255
+    logits.requires_grad_()
+    difference = logits[:, 1] - logits[:, 0]
+    loss = CombinedLoss(alpha, 0.0)(logits, target)
+    pixel = loop_binary_cross_entropy(difference.detach(), target)
+    region = loop_dice(logits.detach(), target, [1.0, 1.0])
+    assert loss.item() == pytest.approx(alpha * region + (1 - alpha) * pixel, rel=1e-9)
+    known = target != 255
+    torchs = F.binary_cross_entropy_with_logits(difference[known], target[known].double())
+    expected = (1 - alpha) * torchs + alpha * dice_loss(logits, target)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (loss, expected))
+    )

@@ -120,6 +120,13 @@ def test_every_training_setting_is_applied(name, value, dataset):
     assert set(TrainSettings.model_fields) - passed_on == others
 
 
+def test_norms_over_all_workers_are_a_part_of_the_recipe(dataset):
+    for declared in (False, True):
+        train = TrainSettings(sync_batch_norm=declared)
+        fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=5)
+        assert fit.recipe.sync_batch_norm is declared
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_deterministic_is_a_part_of_the_manner(deterministic, dataset):
     train = TrainSettings(deterministic=deterministic)

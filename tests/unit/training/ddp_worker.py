@@ -12,22 +12,28 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from conftest import Recorder, StagedNet, TinyNet
+from timm.layers import BatchNormAct2d
+from torch import nn
 
 from automl import fidelity
 from automl.compression.distill import DistillationLoss, DistillationSettings
 from automl.data.dataset import open_dataset
 from automl.errors import TrialError
 from automl.fidelity import Fidelity, Stretch
+from automl.jobs.applied_norms import norm_faults
 from automl.jobs.speed import read_choice, with_fastest
 from automl.records import Verdict, to_json
 from automl.training.deep_supervision import DeepSupervision
 from automl.training.evaluation import evaluate
-from automl.training.loop import fit
+from automl.training.loop import fit, prepared
 from automl.training.losses import CombinedLoss, LossOptions
 from automl.training.recipe import Recipe
 from automl.training.settings import EvaluationSettings, FitSettings
 from automl.training.steps import SupervisedLoss
+from automl.training.synchronised import synchronised
 from automl.training.tuning import Wanted
+
+BY_SGD = {"optimizer": "sgd", "learning_rate": 0.05}
 
 
 class Rank:
@@ -115,14 +121,93 @@ class Rank:
     def with_norm(self):
         return self.fit(net=TinyNet(norm=True))
 
-    def stretched(self):
+    def synchronised(self, **changes):
+        """Batches of three: the ranks have different numbers of images.
+
+        By SGD: a bias before a norm has a gradient of rounding alone, which AdamW would blow up.
+        """
+        values = {"net": TinyNet(norm=True), "batch_size": 3, **BY_SGD, **changes}
+        return self.fit(recipe=Recipe(sync_batch_norm=True), **values)
+
+    def synchronised_with_all(self):
+        """A norm that activates, two targets of one pass, an average, groups of batches."""
+        net = TinyNet(seed=self.rank)
+        net.norm = BatchNormAct2d(8, act_layer=nn.SiLU)
+        return self.fit(
+            net=net,
+            recipe=Recipe(sync_batch_norm=True, ema_decay=0.8),
+            batch_size=3,
+            accumulate=2,
+            mixup=0.7,
+            **BY_SGD,
+        )
+
+    def synchronised_unfreezing(self):
+        """Norms at rest keep what they have, and then share."""
+        recipe = Recipe(sync_batch_norm=True, freeze_epochs=1, layer_decay=0.5)
+        net = StagedNet(seed=self.rank)
+        return self.fit(net=net, recipe=recipe, epochs=5, batch_size=3, **BY_SGD)
+
+    def synchronised_stretched(self):
+        """Statistics that are taken anew at full size are those of all, too."""
+        return self.stretched(recipe=Recipe(sync_batch_norm=True), **BY_SGD)
+
+    def synchronised_in_pieces(self):
+        return self.synchronised(batch_size=4, micro_batches=2, precision="bf16")
+
+    def synchronised_continued(self):
+        self.synchronised(reporter=Recorder(stop_at=1), folder="synchronised")
+        return self.synchronised(folder="synchronised")
+
+    def norm_of_parts(self):
+        """This rank's part of a batch of five, of which the last rank has one image."""
+        ends = {(0, 1): (0, 5), (0, 2): (0, 4), (1, 2): (4, 5)}
+        part = norm_batch()[slice(*ends[self.rank, self.world])]
+        norm = nn.BatchNorm2d(4, momentum=0.3, eps=1e-3).double()
+        norm.weight.data = torch.linspace(-1, 2, 4, dtype=torch.float64)
+        part.requires_grad_()
+        with synchronised(norm):
+            normed = norm(part)
+        (normed**3).sum().backward()
+        values = {
+            "normed": normed,
+            "gradient": part.grad,
+            "weight": norm.weight.grad,
+            "bias": norm.bias.grad,
+            "mean": norm.running_mean,
+            "var": norm.running_var,
+        }
+        return {name: value.tolist() for name, value in values.items()}
+
+    def lies(self):
+        """What the proof says where it is declared, or not, and where it is so, or not."""
+        said = {}
+        for live in (False, True):
+            settings = FitSettings(
+                epochs=1,
+                normalisation=self.dataset.info.normalisation,
+                batch_size=4,
+                device="cpu",
+                recipe=Recipe(sync_batch_norm=live),
+            )
+            loss = SupervisedLoss(CombinedLoss(0.5, 2.0))
+            with prepared(TinyNet(norm=True), self.dataset, settings, step_loss=loss) as run:
+                for declared in (False, True):
+                    faults = norm_faults(run.module.model, declared=declared)
+                    said[f"declared {declared}, live {live}"] = faults
+        return said
+
+    def stretched(self, **changes):
         """Half the data and half the size at first; half of 16 pixels is 8 here."""
         unit, fidelity.SIDE_UNIT = fidelity.SIDE_UNIT, 4
         first = Stretch(last_epoch=1, data_share=0.5, size_share=0.5)
         stretches = (first, Stretch(last_epoch=3))
         try:
             return self.fit(
-                net=TinyNet(norm=True), batch_size=2, fidelity=Fidelity(stretches=stretches)
+                net=TinyNet(norm=True),
+                batch_size=2,
+                fidelity=Fidelity(stretches=stretches),
+                **changes,
             )
         finally:
             fidelity.SIDE_UNIT = unit
@@ -236,6 +321,14 @@ SCENARIOS = (
     Rank.distilled,
     Rank.evaluated,
     Rank.with_norm,
+    Rank.synchronised,
+    Rank.synchronised_with_all,
+    Rank.synchronised_unfreezing,
+    Rank.synchronised_stretched,
+    Rank.synchronised_in_pieces,
+    Rank.synchronised_continued,
+    Rank.norm_of_parts,
+    Rank.lies,
     Rank.stretched,
     Rank.averaged,
     Rank.averaged_with_norm,
@@ -250,6 +343,11 @@ SCENARIOS = (
     Rank.report_fails_on_first_rank,
     Rank.not_finite_on_last_rank,
 )
+
+
+def norm_batch():
+    generator = torch.Generator().manual_seed(4)
+    return 3 + torch.randn(5, 4, 3, 2, generator=generator, dtype=torch.float64)
 
 
 def dist_barrier(world):

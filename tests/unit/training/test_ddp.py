@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
@@ -55,6 +56,10 @@ def found(dataset, tmp_path_factory):
         "averaged",
         "frozen",
         "deeply_supervised",
+        "synchronised",
+        "synchronised_with_all",
+        "synchronised_unfreezing",
+        "synchronised_stretched",
     ],
 )
 def test_two_ranks_train_as_one(found, scenario):
@@ -78,7 +83,7 @@ def test_heads_of_deep_supervision_are_trained_alike_on_all_ranks(found):
     assert first["heads"] == pytest.approx(alone["heads"], rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("scenario", ["averaged_with_norm", "unfreezing"])
+@pytest.mark.parametrize("scenario", ["averaged_with_norm", "unfreezing", "synchronised_in_pieces"])
 def test_ranks_agree_on_averages_and_on_what_is_let_go(found, scenario):
     first, second = (found[rank][scenario] for rank in ((0, 2), (1, 2)))
     assert first == second
@@ -88,6 +93,59 @@ def test_a_group_goes_on_in_the_middle_of_letting_go(found):
     for rank in ((0, 1), (0, 2), (1, 2)):
         continued, undisturbed = (
             found[rank][name] for name in ("unfreezing_continued", "unfreezing")
+        )
+        assert continued["losses"] == undisturbed["losses"]
+        assert continued["weights"] == undisturbed["weights"]
+
+
+def test_norms_of_two_ranks_are_the_norm_of_their_batch(found):
+    """Alone it is torch's own: what it gives in double precision, its gradients, what it keeps."""
+    alone, first, second = (found[rank]["norm_of_parts"] for rank in ((0, 1), (0, 2), (1, 2)))
+    for name in ("normed", "gradient"):
+        assert len(first[name]) == 4
+        assert_close(first[name] + second[name], alone[name])
+    for name in ("weight", "bias"):
+        assert_close(
+            [sum(pair) for pair in zip(first[name], second[name], strict=True)], alone[name]
+        )
+    for name in ("mean", "var"):
+        assert_close(first[name], alone[name])
+        assert second[name] == first[name]
+
+
+def assert_close(given, expected):
+    torch.testing.assert_close(
+        *(torch.tensor(values, dtype=torch.float64) for values in (given, expected))
+    )
+
+
+def test_norms_that_do_not_see_what_was_declared_are_told(found):
+    told = "1 of 1 batch norms see one worker's part of the batch alone"
+    other = "0 of 1 batch norms see one worker's part of the batch alone"
+    for rank in ((0, 2), (1, 2)):
+        assert found[rank]["lies"] == {
+            "declared False, live False": {},
+            "declared True, live True": {},
+            "declared True, live False": {
+                "train.sync_batch_norm": f"declared True, live {told}",
+            },
+            "declared False, live True": {
+                "train.sync_batch_norm": f"declared False, live {other}",
+            },
+        }
+    assert not any(found[0, 1]["lies"].values())
+
+
+def test_norms_without_a_share_train_otherwise(found):
+    """So that the comparison with one process can fail."""
+    alone, parts = found[0, 1]["with_norm"], found[0, 2]["with_norm"]
+    assert parts["losses"] != pytest.approx(alone["losses"], rel=1e-4)
+
+
+def test_a_group_whose_norms_share_goes_on_as_if_undisturbed(found):
+    for rank in ((0, 1), (0, 2), (1, 2)):
+        continued, undisturbed = (
+            found[rank][name] for name in ("synchronised_continued", "synchronised")
         )
         assert continued["losses"] == undisturbed["losses"]
         assert continued["weights"] == undisturbed["weights"]

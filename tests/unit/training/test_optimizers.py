@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from automl.errors import UsageError
-from automl.training.optimizers import build_optimizer
+from automl.training.optimizers import _can_fuse, build_optimizer
 
 
 def model():
@@ -43,6 +43,68 @@ def test_sgd_is_nesterov_with_momentum():
     net.weight.grad = torch.ones(1, 1)
     optimizer.step()
     assert net.weight.item() == pytest.approx(1 - 0.19)
+
+
+def test_sgd_steps_as_torchs_own_does_bit_by_bit():
+    ours, theirs = model(), model()
+    theirs.load_state_dict(ours.state_dict())
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": True}
+    optimizers = [
+        build_optimizer(ours, "sgd", 0.1, 0.0),
+        torch.optim.SGD(theirs.parameters(), fused=True, **options),
+    ]
+    images = torch.rand(2, 3, 8, 8)
+    for _ in range(4):
+        for net, optimizer in zip((ours, theirs), optimizers, strict=True):
+            net(images).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
+def test_weights_that_rest_at_first_learn_once_they_are_let_go(name):
+    net = model()
+    optimizer = build_optimizer(net, name, 0.1, 0.0)
+    for learns in (False, True):
+        net[0].requires_grad_(requires_grad=learns)
+        before = net[0].weight.clone()
+        net(torch.rand(2, 3, 8, 8)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert torch.equal(net[0].weight, before) != learns
+
+
+class OnDevice:
+    """A weight as far as the choice of a kernel looks at it."""
+
+    def __init__(self, device):
+        self.device = torch.device(device)
+
+    def is_floating_point(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "fused"),
+    [
+        ("adamw", "cpu", True),
+        ("adamw", "cuda", True),
+        ("adamw", "meta", False),
+        ("sgd", "cpu", True),
+        ("sgd", "cuda", False),  # where a skipped step of fp16 leaves its overflow behind
+        ("sgd", "meta", False),
+    ],
+)
+def test_one_kernel_steps_where_that_is_safe(name, device, fused):
+    assert _can_fuse(name, [OnDevice(device)]) is fused
+    if device != "cuda":
+        built = build_optimizer(model().to(device), name, 0.1, 0.0)
+        assert {group["fused"] for group in built.param_groups} == {fused}
+
+
+def test_weights_on_several_devices_are_not_stepped_by_one_kernel():
+    assert not _can_fuse("adamw", [OnDevice("cuda"), OnDevice("meta")])
 
 
 def test_lion_is_its_definition():
