@@ -216,7 +216,10 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """What can be ranked and exported. `artifact` (ONNX) is relative to the study's folder."""
+    """What can be ranked and exported. `artifact` (ONNX) is relative to the study's folder.
+
+    `for_size_alone` marks an INT8 form that is no faster than the same network in FP32.
+    """
 
     candidate_id: str
     artifact: str
@@ -224,6 +227,7 @@ class Candidate:
     params: Mapping[str, Scalar]
     normalisation: Normalisation
     measurements: tuple[Measurement, ...] = ()
+    for_size_alone: bool = False
 
     def value(self, metric: str, split: Split | None = None) -> float | None:
         """The value of one metric, or None where it was not measured."""

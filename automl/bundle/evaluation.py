@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from automl.bundle.runtime import Session
 from automl.measurement.quality import confusion_matrix
 
 
+class Segmenter(Protocol):
+    """Labels images, such as a served network (`automl.bundle.runtime.Session`)."""
+
+    def run(self, image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Label each pixel of a uint8 (H, W, 3) RGB image."""
+
+
 def confusion_of(
-    session: Session,
+    session: Segmenter,
     images: Iterable[NDArray[np.uint8]],
     masks: Iterable[NDArray[np.uint8]],
     num_classes: int,

@@ -43,10 +43,12 @@ STRIP_ROWS = 16
 #: Largest number of classes: labels are uint8 and 255 is the ignored label.
 MAX_CLASSES = 255
 
-_PREFIX = "automl/"
+#: Names of what is around the network, and of what is the network's own, begin so.
+OWN_PREFIX = "automl/"
+CORE_PREFIX = "core/"
 
 #: The node that ends the preprocessing: its output is the network's input.
-NORMALISE = _PREFIX + "normalise"
+NORMALISE = OWN_PREFIX + "normalise"
 
 
 @dataclass
@@ -57,14 +59,14 @@ class _Graph:
     constants: list[TensorProto] = field(default_factory=list)
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), _PREFIX + name))
-        return _PREFIX + name
+        self.constants.append(numpy_helper.from_array(np.asarray(value), OWN_PREFIX + name))
+        return OWN_PREFIX + name
 
     def node(
         self, kind: str, inputs: Sequence[str], output: str, **attributes: int | str | list[int]
     ) -> str:
         """Append one operator; its output is named in our own namespace, and returned."""
-        name = output if output in (IMAGE, MASK) else _PREFIX + output
+        name = output if output in (IMAGE, MASK) else OWN_PREFIX + output
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
@@ -88,7 +90,7 @@ def wrap_network(
     """
     model = onnx.load(core)
     _check_core(model, size, num_classes)
-    model = compose.add_prefix(model, "core/")
+    model = compose.add_prefix(model, CORE_PREFIX)
     source, logits = model.graph.input[0].name, model.graph.output[0].name
     before, after = _Graph(), _Graph()
     _add_preprocessing(before, source, normalisation, size)
@@ -205,7 +207,7 @@ def _other_size(logits: str, shape: str, size: tuple[int, int], num_classes: int
         coordinate_transformation_mode="half_pixel",
     )
     low, high, share = _add_row_positions(graph, rows, size[0])
-    strips = _PREFIX + "strips"
+    strips = OWN_PREFIX + "strips"
     body = _strip(wide)
     graph.add(
         helper.make_node(
@@ -258,7 +260,7 @@ def _add_row_positions(graph: _Graph, rows: str, height: int) -> tuple[str, str,
 def _strip(wide: str) -> GraphProto:
     """One strip: rows `low` and `high` (s) and the share of the latter (s, 1) -> mask (s, W)."""
     graph = _Graph()
-    low, high, share = (_PREFIX + name for name in ("in_low", "in_high", "in_share"))
+    low, high, share = (OWN_PREFIX + name for name in ("in_low", "in_high", "in_share"))
     below = graph.node("Gather", [wide, low], "below", axis=2)
     above = graph.node("Gather", [wide, high], "above", axis=2)
     step = graph.node("Sub", [above, below], "step")

@@ -134,7 +134,7 @@ def _budget(search: SearchSettings) -> str:
 def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path) -> list[str]:
     """What a search is about to do; `backend` says where it runs, `latency` where it is timed."""
     target, compress = experiment.target, experiment.compress
-    int8 = ", each also as INT8" if compress.int8 else ""
+    int8 = "" if compress.int8 is None else ", each also as INT8 where that is accurate"
     return [
         *describe_experiment(experiment),
         f"runs on    {backend}",
@@ -224,6 +224,12 @@ def _blind_spots(report: StudyReport) -> list[str]:
     return [f"beware: the best model never finds {', '.join(missed)} on val"] if missed else []
 
 
+def _ladders(report: StudyReport) -> list[str]:
+    from automl.stages.ladders import ladder_summary
+
+    return ladder_summary(report.ladders)
+
+
 def _further_seeds(report: StudyReport) -> list[str]:
     # The stages load torch, which a description of a plan must not.
     from automl.stages.seeds import seeds_summary
@@ -243,6 +249,7 @@ def _closing(report: StudyReport, root: Path) -> list[str]:
         f"trials: {counts}",
         f"spent: {spent}, {report.device_hours:.2f} device-h",
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
+        *_ladders(report),
         *_further_seeds(report),
         "",
         "verified bundles:",

@@ -15,6 +15,7 @@ from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
 from automl.cli.data import data_app
 from automl.cli.predict import predict
+from automl.cli.quantize import quantize
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
 from automl.cli.space import space_app
@@ -58,6 +59,7 @@ app.command(no_args_is_help=True)(search)
 app.command(no_args_is_help=True)(predict)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
+app.command(no_args_is_help=True)(quantize)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")

@@ -1,53 +1,40 @@
 """One compression job: a trained trial exported, or a student of it distilled and exported.
 
-Every float artifact is followed by its INT8 twin. A job writes `candidates/<id>/` with
-`core.onnx` (the bare network), `model.onnx` (what ships) and, last, `candidate.json`; a job that
-is run again makes only what is missing.
+Every float artifact is followed by its INT8 ladder, which ends in an INT8 candidate or in a reason
+why there is none. A job writes `candidates/<id>/` with `core.onnx` (the bare network), `model.onnx`
+(what ships) and, last, `candidate.json`; a job that is run again makes only what is missing.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from automl.compression.distill import DistillationLoss, DistillationSettings, feature_channels
 from automl.compression.prune import prune
-from automl.compression.quantize import quantize_int8
-from automl.data.dataset import Dataset
 from automl.errors import TrialError
+from automl.jobs.candidates import ARTIFACT, RECORD, TrainedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
-from automl.jobs.costs import export_wrapped, size_measurements, wrap_core
+from automl.jobs.costs import export_wrapped, size_measurements
 from automl.jobs.inheritance import inherit_weights
+from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
+from automl.jobs.int8_tuning import NeverStop
 from automl.jobs.network import build_network, example_image, restore_network
 from automl.jobs.settings import combined_loss, fit_settings
-from automl.models.build import SegmentationNet, normalisation_for
-from automl.records import (
-    Candidate,
-    Lineage,
-    Measurement,
-    Normalisation,
-    Scalar,
-    TrialConfig,
-    Verdict,
-    to_json,
-)
+from automl.models.build import normalisation_for
+from automl.records import Lineage, Normalisation, Scalar, TrialConfig, to_json
 from automl.space.compression import CompressSettings, Student
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.space.policies.searched import policy_parameters
 from automl.store.atomic import staged_folder, write_json, write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.checkpoint import load_checkpoint
-from automl.training.evaluation import normalise
 from automl.training.loop import fit
 from automl.training.settings import FitSettings
 
 _WIDTH_STEP = 8
-_RECORD = "candidate.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,27 +60,14 @@ class CompressOutcome:
     summary: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Network:
-    """A trained network with all that its candidates' records say of it."""
-
-    name: str
-    model: SegmentationNet
-    params: TrialParameters
-    normalisation: Normalisation
-    lineage: Lineage
-    policy_params: Mapping[str, Scalar]
-
-
 def compress_candidate(job: CompressJob) -> CompressOutcome:
     """Make the candidates of one job; a fault is told in the outcome, and costs only this job.
 
     Raises StudyError where the disk is full.
     """
     folder = job.context.folder
-    wanted = _candidate_ids(job)
-    if all((folder.candidate(name) / _RECORD).exists() for name in wanted):
-        return CompressOutcome(candidate_ids=wanted, summary="done before")
+    if _is_done(job):
+        return CompressOutcome(candidate_ids=_made(job), summary="done before")
     try:
         with torch_threads(job.context.threads):
             network = _trained(job) if job.student is None else _distilled(job)
@@ -103,12 +77,15 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
             raise no_room(f"{folder.candidates}, or a scratch file") from error
         log = folder.trial(job.name) / "error.txt"
         write_text(log, traceback.format_exc())
-        made = tuple(name for name in wanted if (folder.candidate(name) / _RECORD).exists())
+        made = _made(job)
         kept = f"; kept {', '.join(made)}" if made else ""
         return CompressOutcome(
             candidate_ids=made, summary=f"failed: {type(error).__name__}: {error} (see {log}){kept}"
         )
-    return CompressOutcome(candidate_ids=wanted, summary=f"exported {', '.join(wanted)}")
+    ladder = ladder_of(folder, job.name)
+    verdict = "" if ladder is None else f"; {ladder.reason}"
+    made = _made(job)
+    return CompressOutcome(candidate_ids=made, summary=f"exported {', '.join(made)}{verdict}")
 
 
 def student_parameters(teacher: TrialParameters, student: Student) -> TrialParameters:
@@ -118,12 +95,28 @@ def student_parameters(teacher: TrialParameters, student: Student) -> TrialParam
     return replace(teacher, decoder_width=width)
 
 
-def _candidate_ids(job: CompressJob) -> tuple[str, ...]:
-    precisions = ("fp32", "int8") if job.context.experiment.compress.int8 else ("fp32",)
-    return tuple(f"{job.name}-{precision}" for precision in precisions)
+def _float_id(job: CompressJob) -> str:
+    return f"{job.name}-fp32"
 
 
-def _trained(job: CompressJob) -> _Network:
+def _is_done(job: CompressJob) -> bool:
+    float_file = job.context.folder.candidate(_float_id(job)) / RECORD
+    with_int8 = job.context.experiment.compress.int8 is not None
+    return float_file.exists() and not (
+        with_int8 and ladder_of(job.context.folder, job.name) is None
+    )
+
+
+def _made(job: CompressJob) -> tuple[str, ...]:
+    """The candidates of the job that are on disk."""
+    wanted = [_float_id(job)]
+    if job.context.experiment.compress.int8 is not None:
+        wanted.append(int8_id(job.name))
+    folder = job.context.folder
+    return tuple(name for name in wanted if (folder.candidate(name) / RECORD).exists())
+
+
+def _trained(job: CompressJob) -> TrainedNetwork:
     """The network of a trial, from its checkpoint."""
     params = parameters_from(job.config.params)
     info = job.context.dataset().info
@@ -131,7 +124,7 @@ def _trained(job: CompressJob) -> _Network:
     checkpoint = load_checkpoint(folder, torch.device("cpu"))
     if checkpoint is None:
         raise TrialError(f"{folder}: no whole checkpoint is left")
-    return _Network(
+    return TrainedNetwork(
         name=job.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
@@ -146,7 +139,7 @@ def _trained(job: CompressJob) -> _Network:
     )
 
 
-def _distilled(job: CompressJob) -> _Network:
+def _distilled(job: CompressJob) -> TrainedNetwork:
     """A student of a trial: it inherits what fits, is pruned, and learns from its teacher."""
     teacher = _trained(replace(job, student=None))
     compress = job.context.experiment.compress
@@ -169,7 +162,7 @@ def _distilled(job: CompressJob) -> _Network:
             settings=_distillation(compress),
             seed=job.config.seed,
         ),
-        reporter=_NeverStop(),
+        reporter=NeverStop(),
         checkpoint_folder=job.context.folder.trial(job.name) / "checkpoint",
     )
     recipe: dict[str, Scalar] = {
@@ -216,61 +209,16 @@ def _distillation(compress: CompressSettings) -> DistillationSettings:
     )
 
 
-def _write_candidates(job: CompressJob, network: _Network) -> None:
-    """Export the network, then quantize that export; each candidate appears whole."""
-    context = job.context
-    dataset = context.dataset()
-    float_id, *int8_ids = _candidate_ids(job)
-    float_folder = context.folder.candidate(float_id)
-    float_folder.parent.mkdir(parents=True, exist_ok=True)
-    with staged_folder(float_folder) as staged:
-        artifact = staged / "model.onnx"
-        export_wrapped(network.model, artifact, dataset.info, network.normalisation)
-        sizes = size_measurements(network.model, artifact, dataset.info)
-        write_json(staged / _RECORD, to_json(_record(network, float_id, sizes)))
-    for int8_id in int8_ids:
-        with staged_folder(context.folder.candidate(int8_id)) as staged:
-            quantize_int8(
-                float_folder / "core.onnx",
-                staged / "core.onnx",
-                _calibration(dataset, network.normalisation, context.experiment.compress),
-            )
-            artifact = staged / "model.onnx"
-            wrap_core(artifact, dataset.info, network.normalisation)
-            sizes = size_measurements(network.model, artifact, dataset.info)
-            lineage = replace(network.lineage, precision="int8")
-            int8 = replace(network, lineage=lineage)
-            write_json(staged / _RECORD, to_json(_record(int8, int8_id, sizes)))
-
-
-def _record(network: _Network, candidate_id: str, sizes: tuple[Measurement, ...]) -> Candidate:
-    return Candidate(
-        candidate_id=candidate_id,
-        artifact=f"candidates/{candidate_id}/model.onnx",
-        lineage=network.lineage,
-        params={
-            **{name: getattr(network.params, name) for name in network.params.__dataclass_fields__},
-            **network.policy_params,
-        },
-        normalisation=network.normalisation,
-        measurements=sizes,
-    )
-
-
-def _calibration(
-    dataset: Dataset, normalisation: Normalisation, compress: CompressSettings
-) -> Iterator[NDArray[np.float32]]:
-    """Training images, evenly spread, as the bare network takes them: float32 (1, 3, H, W)."""
-    split = dataset.split("train")
-    count = min(compress.calibration_images, len(split))
-    for row in np.linspace(0, len(split) - 1, count).round().astype(int):
-        image_nhwc = torch.from_numpy(np.array(split.image(int(row)))[None])
-        yield normalise(image_nhwc, normalisation).contiguous().numpy()
-
-
-class _NeverStop:
-    """Lets a distillation run to its end."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
-        """Always go on."""
-        return Verdict.CONTINUE
+def _write_candidates(job: CompressJob, network: TrainedNetwork) -> None:
+    """Export the network, then climb the INT8 ladder of that export; candidates appear whole."""
+    context, float_id = job.context, _float_id(job)
+    folder, info = context.folder.candidate(float_id), context.dataset().info
+    if not (folder / RECORD).exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with staged_folder(folder) as staged:
+            artifact = staged / ARTIFACT
+            export_wrapped(network.model, artifact, info, network.normalisation)
+            sizes = size_measurements(network.model, artifact, info)
+            write_json(staged / RECORD, to_json(candidate_record(network, float_id, sizes)))
+    if context.experiment.compress.int8 is not None:
+        write_int8_candidate(context, network, float_id, seed=job.config.seed)

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from automl.space.faults import wrong_value
+from automl.space.pydantic_faults import raise_faults
 from automl.space.strict import Count, NotNegative, Positive, Settings, Share
+
+RungName = Literal["per_tensor", "per_channel", "entropy", "percentile", "mixed", "qat"]
+RUNG_NAMES: tuple[RungName, ...] = get_args(RungName)
+
+
+def _tuple(raw: Any) -> Any:
+    """A list as a tuple: what lies below a switch is no longer read as JSON."""
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+Rungs = Annotated[tuple[RungName, ...], BeforeValidator(_tuple)]
 
 
 class Student(Settings):
@@ -13,7 +29,61 @@ class Student(Settings):
     decoder_width_factor: Share = 1.0
     """The teacher's decoder width times this, rounded to a multiple of 8."""
     pruning_ratio: float = Field(default=0.0, ge=0, le=0.9)
-    """Share of channels to remove, on top of the winner's own."""
+    """Share of its channels to remove, on top of the winner's own."""
+
+
+class Int8Settings(Settings):
+    """The forms of INT8 to try for each network, and what one must keep to."""
+
+    max_drop: NotNegative = 0.005
+    """Largest drop of the mIoU on val, against the FP32 file."""
+    max_class_drop: NotNegative = 0.02
+    """Largest drop of the IoU of any class on val."""
+    min_speedup: Annotated[float, Field(ge=1)] = 1.05
+    """Least speed against the FP32 file, timed side by side; less than 1.05 may be noise."""
+    allow_slower_if_smaller: bool = True
+    """Whether a form that keeps its accuracy but is not faster is kept for its size: it may then be
+    `smallest`, and be on the front only where size_mb is an objective."""
+    rungs: Rungs = ("per_channel", "entropy", "percentile", "mixed")
+    """The forms in the order in which they are tried. per_tensor: one scale for all weights of a
+    layer; per_channel: one for each output channel; entropy, percentile: ranges without outliers;
+    mixed: the most sensitive layers stay in FP32; qat: the network is fine-tuned for INT8, which
+    trains and is therefore asked for."""
+    qat_epochs: Count = 2
+    """Epochs of that fine-tuning."""
+    qat_learning_rate: Positive | None = None
+    """Its peak learning rate; null: a tenth of the trial's."""
+
+    @model_validator(mode="after")
+    def _check_rungs(self) -> Self:
+        if not self.rungs or len(set(self.rungs)) < len(self.rungs):
+            raise_faults([wrong_value(("rungs",), list(self.rungs), "one or more, each once", [])])
+        return self
+
+
+def _int8(raw: Any) -> Any:
+    """`true` as the defaults, `false` as None; a mapping is for `Int8Settings` to judge."""
+    if isinstance(raw, bool):
+        return Int8Settings() if raw else None
+    if not isinstance(raw, (Mapping, Int8Settings)):
+        allowed = "true, false, or a mapping such as {max_drop: 0.005, min_speedup: 1.05}"
+        raise_faults([wrong_value((), raw, allowed, ["true", "false"])])
+    return raw
+
+
+def _short(given: Int8Settings | None) -> Any:
+    """The defaults as `true`: a study that was declared so before keeps its key."""
+    if given is None or given == Int8Settings():
+        return given is not None
+    return given.model_dump(mode="json")
+
+
+Int8 = Annotated[
+    Int8Settings | None,
+    BeforeValidator(_int8),
+    PlainSerializer(_short),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, Int8Settings.model_json_schema()]}),
+]
 
 
 class CompressSettings(Settings):
@@ -33,7 +103,8 @@ class CompressSettings(Settings):
     """Weight of the logit distillation beside the task's loss."""
     channel_weight: NotNegative = 1.0
     """Weight of the channel-wise feature distillation beside the task's loss."""
-    int8: bool = True
-    """Whether to quantize every candidate to INT8, too."""
+    int8: Int8 = Field(default=Int8Settings(), json_schema_extra={"default": True})
+    """Whether to quantize every candidate to INT8, too, and what that must keep to; true: with
+    these defaults."""
     calibration_images: Count = 64
     """Training images that calibrate the INT8 ranges."""

@@ -7,35 +7,22 @@ test.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from automl.bundle.evaluation import confusion_of
-from automl.bundle.runtime import open_session
 from automl.jobs.costs import latency_measurement, ranking_ms, timing_of
+from automl.jobs.scoring import digest, kept_measurements, score_file
 from automl.measurement.latency import LatencyStats
-from automl.measurement.quality import scores as quality_of
-from automl.records import Candidate, Measurement, Split, from_json, short_hash, to_json
+from automl.records import Candidate, Measurement, Split, short_hash
 from automl.stages.study import Study
-from automl.store.atomic import write_json
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasurementFile:
-    """Measurements as kept on disk, one list a candidate."""
-
-    measurements: tuple[tuple[Measurement, ...], ...]
 
 
 def scored(study: Study, candidate: Candidate, split: Split) -> Candidate:
     """The candidate with its quality on a split added: mIoU, Dice, accuracy, IoU of classes."""
     artifact = study.folder.absolute(candidate.artifact)
-    kept = artifact.parent / f"scores-{split}-{_digest(artifact)}.json"
-    (measurements,) = _kept(kept, lambda: [_scores(study, artifact, split)])
-    return _with(candidate, measurements)
+    threads = study.backend.threads_per_job()
+    return _with(candidate, score_file(artifact, study.dataset, split, threads=threads))
 
 
 def timed(study: Study, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -43,38 +30,10 @@ def timed(study: Study, candidates: Sequence[Candidate]) -> list[Candidate]:
     target = study.experiment.target
     artifacts = [study.folder.absolute(candidate.artifact) for candidate in candidates]
     cpu = study.backend.stopwatch().cpu()
-    key = short_hash([target.model_dump(mode="json"), cpu, *map(_digest, artifacts)])
+    key = short_hash([target.model_dump(mode="json"), cpu, *map(digest, artifacts)])
     kept = study.folder.candidates / f"timings-{key}.json"
-    added = _kept(kept, lambda: _latencies(study, artifacts))
+    added = kept_measurements(kept, lambda: _latencies(study, artifacts))
     return [_with(c, extra) for c, extra in zip(candidates, added, strict=True)]
-
-
-def _kept(
-    file: Path, measure: Callable[[], Sequence[tuple[Measurement, ...]]]
-) -> tuple[tuple[Measurement, ...], ...]:
-    if file.exists():
-        return from_json(MeasurementFile, json.loads(file.read_text(encoding="utf-8"))).measurements
-    measurements = tuple(measure())
-    write_json(file, to_json(MeasurementFile(measurements=measurements)))
-    return measurements
-
-
-def _scores(study: Study, artifact: Path, split: Split) -> tuple[Measurement, ...]:
-    info = study.dataset.info
-    rows = study.dataset.split(split)
-    images = (rows.image(row) for row in range(len(rows)))
-    masks = (rows.mask(row) for row in range(len(rows)))
-    session = open_session(artifact, threads=study.backend.threads_per_job())
-    scores = quality_of(confusion_of(session, images, masks, len(info.classes)))
-    named: dict[str, float] = {
-        "miou": scores.miou,
-        "dice": scores.dice,
-        "pixel_accuracy": scores.pixel_accuracy,
-        **{f"iou.{k}": v for k, v in zip(info.classes, scores.iou, strict=True) if v is not None},
-    }
-    return tuple(
-        Measurement(metric=name, value=value, split=split) for name, value in named.items()
-    )
 
 
 def _latencies(study: Study, artifacts: Sequence[Path]) -> list[tuple[Measurement, ...]]:
@@ -98,7 +57,3 @@ def _latency_measurements(study: Study, stats: LatencyStats) -> tuple[Measuremen
 
 def _with(candidate: Candidate, extra: Sequence[Measurement]) -> Candidate:
     return replace(candidate, measurements=(*candidate.measurements, *extra))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.compression.ladder import Ladder
 from automl.conductor.budget import planned_epochs
 from automl.jobs.environment import environment_here
 from automl.records import TrialResult
@@ -14,6 +15,7 @@ from automl.stages.compress import compress
 from automl.stages.correlation import correlate
 from automl.stages.export import export
 from automl.stages.finalists import Repeats, repeat_finalists
+from automl.stages.ladders import ladders_of
 from automl.stages.rank import Ranking, rank
 from automl.stages.report import write_report
 from automl.stages.search import search
@@ -35,6 +37,7 @@ class StudyReport:
     ranking: Ranking
     repeats: Repeats
     bundles: dict[str, Path]
+    ladders: tuple[Ladder, ...] = ()
     epochs: float
     planned_epochs: float
     device_hours: float
@@ -63,6 +66,7 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         ranking=ranking,
         repeats=repeats,
         bundles=bundles,
+        ladders=tuple(ladders_of(study, ranking)),
         epochs=sum(plan.cost(result.epochs) for result in results),
         planned_epochs=planned_epochs(plan),
         device_hours=device_seconds / 3600,

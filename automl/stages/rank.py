@@ -78,9 +78,10 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
         for line in ["rank: no exported file keeps the constraints:", *_misses(study, candidates)]:
             study.narrator.say(line)
         eligible = list(candidates)
-    rows = [_losses(study, c) for c in eligible]
+    contenders = _contenders(study, eligible)
+    rows = [_losses(study, c) for c in contenders]
     front = pareto_front(rows)
-    on_front = [eligible[i] for i in front]
+    on_front = [contenders[i] for i in front]
     best = choose_best(
         [_value(c, experiment.objectives[0].metric) for c in on_front],
         [_value(c, "latency_ms") for c in on_front],
@@ -88,7 +89,7 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
     )
     default = _default(candidates)
     reference = _reference(
-        study, rows, next((c for c in eligible if c.candidate_id == default), None)
+        study, rows, next((c for c in contenders if c.candidate_id == default), None)
     )
     return Ranking(
         candidates=tuple(candidates),
@@ -102,6 +103,18 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
         hypervolume=hypervolume([rows[i] for i in front], reference),
         reference=tuple(reference),
     )
+
+
+def _contenders(study: Study, eligible: Sequence[Candidate]) -> list[Candidate]:
+    """Those that may be on the front.
+
+    An INT8 form that its ladder kept for its size alone is there only where size is an objective:
+    that it seems to beat its FP32 twin by a little on val would be noise.
+    """
+    if any(objective.metric == "size_mb" for objective in study.experiment.objectives):
+        return list(eligible)
+    others = [c for c in eligible if not c.for_size_alone]
+    return others if others else list(eligible)
 
 
 def _reference(

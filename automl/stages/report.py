@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from automl.records import Candidate, TrialResult
 from automl.stages.correlation import Correlations
 from automl.stages.finalists import Repeats
+from automl.stages.ladders import ladder_section, ladders_of
 from automl.stages.pictures import FrontPoint, FrontText, draw_front
 from automl.stages.rank import Ranking
 from automl.stages.seeds import chance_line, seeds_section
@@ -92,6 +93,7 @@ def _lines(
         "",
         *markdown_table(_candidate_rows(ranking)),
         "",
+        *ladder_section(ladders_of(study, ranking)),
         *seeds_section(repeats, ranking.standing),
         "## Trials",
         "",

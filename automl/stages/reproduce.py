@@ -76,7 +76,7 @@ def plan_reproduction(request: ReproductionRequest) -> ReproductionPlan:
     Raises:
         UsageError: no such study or trial, nothing to compare with, or other data than recorded.
     """
-    experiment = _experiment(request.root)
+    experiment = recorded_experiment(request.root)
     folder = StudyFolder(request.root)
     record = trial_record(folder, request.trial)
     epochs = _epochs(request, record)
@@ -129,7 +129,8 @@ def reproduce(
     return Reproduction(metric=plan.metric, tolerance=plan.tolerance, epochs=tuple(compared))
 
 
-def _experiment(root: Path) -> Experiment:
+def recorded_experiment(root: Path) -> Experiment:
+    """What the study in a folder was declared as; raises UsageError where it cannot be told."""
     file = StudyFolder(root).experiment_file
     declaration = read_declaration(file)
     try:

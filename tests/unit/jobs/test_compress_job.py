@@ -4,17 +4,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from automl.compression.ladder import Ladder, Quality, Rung, conclusion
 from automl.errors import TrialError
-from automl.jobs import compress
+from automl.jobs import compress, int8_candidate
 from automl.jobs.compress import (
     CompressJob,
     compress_candidate,
     student_parameters,
 )
 from automl.jobs.network import build_network
-from automl.records import Candidate, from_json
+from automl.records import Candidate, from_json, to_json
 from automl.space.compression import Student
 from automl.space.parameters import parameters_from
+from automl.store.atomic import write_json
 from automl.training.checkpoint import Checkpoint, save_checkpoint
 
 COMPRESS = {
@@ -64,10 +66,21 @@ def test_a_student_has_a_scaled_width_that_a_network_may_have(width, factor, exp
     assert student == replace(teacher, decoder_width=expected)
 
 
-def test_candidates_are_called_by_trial_student_and_precision(job):
-    assert compress._candidate_ids(job()) == ("trial4-fp32", "trial4-int8")
-    assert compress._candidate_ids(job(1)) == ("trial4-student2-fp32", "trial4-student2-int8")
-    assert compress._candidate_ids(job(0, int8=False)) == ("trial4-student1-fp32",)
+def quality(miou=0.5):
+    return Quality(miou=miou, iou={"ground": 0.9, "red": 0.1})
+
+
+def ladder(network="trial4", *, chosen="per_channel", outcome="accepted"):
+    rung = Rung(name="per_channel", outcome=outcome, reason="because", quality=quality())
+    return Ladder(
+        network=network,
+        runtime="onnxruntime",
+        float_quality=quality(),
+        float_size_mb=1.0,
+        rungs=(rung,),
+        chosen=chosen,
+        reason=conclusion([rung], rung if chosen else None),
+    )
 
 
 def test_what_is_on_disk_is_not_made_again(job, monkeypatch):
@@ -77,6 +90,9 @@ def test_what_is_on_disk_is_not_made_again(job, monkeypatch):
         folder = of.context.folder.candidate(name)
         folder.mkdir(parents=True)
         (folder / "candidate.json").write_text("{}")
+    finished = of.context.folder.candidate("trial4-ladder")
+    finished.mkdir()
+    write_json(finished / "ladder.json", to_json(ladder()))
     outcome = compress_candidate(of)
     assert outcome.candidate_ids == ("trial4-fp32", "trial4-int8")
     assert outcome.summary == "done before"
@@ -115,13 +131,14 @@ def test_a_half_written_candidate_leaves_nothing_behind(job, trained, monkeypatc
 
 
 class FakeExport:
-    """In place of ONNX: files of a few bytes."""
+    """In place of ONNX: files of a few bytes, and a ladder that makes one rung, or refuses it."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, outcome="accepted"):
         self.calibration = []
+        self.outcome = outcome
         monkeypatch.setattr(compress, "export_wrapped", self._export)
-        monkeypatch.setattr(compress, "wrap_core", self._wrap)
-        monkeypatch.setattr(compress, "quantize_int8", self._quantize)
+        monkeypatch.setattr(int8_candidate, "wrap_core", self._wrap)
+        monkeypatch.setattr(int8_candidate, "climb_ladder", self._climb)
 
     def _export(self, _model, artifact, _info, _normalisation):
         artifact.write_bytes(b"x" * 4000)
@@ -130,10 +147,15 @@ class FakeExport:
     def _wrap(self, artifact, _info, _normalisation):
         artifact.write_bytes(artifact.with_name("core.onnx").read_bytes() * 100)
 
-    def _quantize(self, core, destination, calibration):
-        assert core.read_bytes() == b"core"
-        self.calibration = list(calibration)
-        destination.write_bytes(b"int8")
+    def _climb(self, task, hear):
+        assert task.material.core.read_bytes() == b"core"
+        self.calibration = list(task.material.calibration(task.material.images))
+        folder = task.folder / "per_channel"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "core.onnx").write_bytes(b"int8")
+        task.wrap(folder / "model.onnx")
+        chosen = None if self.outcome == "refused" else "per_channel"
+        return ladder(task.network, chosen=chosen, outcome=self.outcome)
 
 
 def candidate(of, name):
@@ -155,11 +177,43 @@ def test_a_trained_trial_becomes_two_candidates(job, trained, monkeypatch, datas
         assert made.artifact == f"candidates/{made.candidate_id}/model.onnx"
         assert of.context.folder.absolute(made.artifact).exists()
         assert made.normalisation == dataset.info.normalisation
+    assert small.lineage.recipe["int8_rung"] == "per_channel"
+    assert small.lineage.recipe["int8"] == whole.lineage.recipe["int8"]
     assert (whole.lineage.precision, small.lineage.precision) == ("fp32", "int8")
     assert (whole.value("size_mb"), small.value("size_mb")) == (0.004, 0.0004)
     assert whole.value("params_m") == small.value("params_m") > 0
     assert [image.shape for image in export.calibration] == [(1, 3, 32, 32)] * 3
     assert abs(export.calibration[0].mean()) < 1, "the bare network takes normalised images"
+
+
+def test_a_refused_int8_form_is_no_candidate_and_the_float_one_says_why(job, trained, monkeypatch):
+    FakeExport(monkeypatch, outcome="refused")
+    of = job()
+    stale = of.context.folder.candidate("trial4-int8")
+    stale.mkdir(parents=True)
+    (stale / "candidate.json").write_text("{}")
+    outcome = compress_candidate(of)
+    assert outcome.candidate_ids == ("trial4-fp32",)
+    assert outcome.summary == "exported trial4-fp32; int8 refused: per_channel: because"
+    assert not stale.exists()
+    made = candidate(of, "trial4-fp32")
+    assert made.lineage.recipe["int8"] == "int8 refused: per_channel: because"
+    assert compress_candidate(of).summary == "done before"
+
+
+def test_an_int8_form_that_is_only_smaller_is_marked(job, trained, monkeypatch):
+    FakeExport(monkeypatch, outcome="smaller")
+    of = job()
+    assert compress_candidate(of).candidate_ids == ("trial4-fp32", "trial4-int8")
+    assert candidate(of, "trial4-int8").for_size_alone
+    assert not candidate(of, "trial4-fp32").for_size_alone
+
+
+def test_without_int8_there_is_no_ladder(job, trained, monkeypatch):
+    FakeExport(monkeypatch)
+    outcome = compress_candidate(job(int8=False))
+    assert outcome.candidate_ids == ("trial4-fp32",)
+    assert not job().context.folder.candidate("trial4-ladder").exists()
 
 
 def test_every_compress_setting_reaches_the_distillation(job, trained, monkeypatch):

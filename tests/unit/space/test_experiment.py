@@ -92,6 +92,7 @@ def test_an_experiment_is_frozen():
         {"data": {"size": [64, 64]}},
         {"constraints": {"size_mb": 3}},
         {"compress": {"int8": False}},
+        {"compress": {"int8": {"max_drop": 0.01}}},
         {"target": {"threads": 2}},
         {"objectives": {"dice": "maximize"}},
     ],
@@ -128,6 +129,24 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ),
         ({"search": {"concurrent": 0}}, ["search.concurrent: given 0; allowed: auto, or"]),
         ({"search": {"time_budget": "soon"}}, ['time_budget: given "soon"; allowed: a time such']),
+        ({"compress": {"int8": "on"}}, ['compress.int8: given "on"; allowed: true, false, or a']),
+        (
+            {"compress": {"int8": {"min_speedup": 0.9}}},
+            ["compress.int8.min_speedup: given 0.9; al"],
+        ),
+        (
+            {"compress": {"int8": {"max_drop": -1}}},
+            ["compress.int8.max_drop: given -1; allowed: >="],
+        ),
+        (
+            {"compress": {"int8": {"rungs": []}}},
+            ["compress.int8.rungs: given []; allowed: one or m"],
+        ),
+        (
+            {"compress": {"int8": {"rungs": ["qat", "qat"]}}},
+            ["compress.int8.rungs: given", "each once"],
+        ),
+        ({"compress": {"int8": {"max_drp": 0.1}}}, ["compress.int8.max_drp: unknown", "max_drop?"]),
         ({"search": {"screen": "on"}}, ['search.screen: given "on"; allowed: off, or a mapping']),
         ({"search": {"screen": None}}, ["search.screen: given null; allowed: off, or a mapping"]),
         ({"search": {"screen": {"pool": 3}}}, ["search.screen.keep: given 4; allowed: <= 3, the"]),
@@ -292,3 +311,17 @@ def test_a_time_budget_is_read_in_seconds(budget, seconds):
 def test_what_is_no_time_budget_is_refused(budget):
     with pytest.raises(ValueError, match="allowed: a time such as"):
         seconds_of(budget)
+
+
+def test_int8_is_a_switch_or_its_gates_and_the_switch_keeps_its_short_form():
+    assert experiment(compress={"int8": False}).compress.int8 is None
+    defaults = experiment(compress={"int8": True})
+    assert defaults.compress.int8.rungs[0] == "per_channel"
+    assert defaults.to_json()["compress"]["int8"] is True
+    assert defaults.key() == experiment(compress={"int8": {}}).key() == experiment().key()
+    given = experiment(compress={"int8": {"max_drop": 0.01, "rungs": ["per_tensor", "qat"]}})
+    again = Experiment.from_json(given.to_json())
+    assert again == given
+    assert again.compress.int8.rungs == ("per_tensor", "qat")
+    kinds = json_schema()["$defs"]["CompressSettings"]["properties"]["int8"]
+    assert {"type": "boolean"} in kinds["anyOf"]

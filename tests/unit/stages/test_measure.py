@@ -3,8 +3,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from automl.jobs import scoring
 from automl.measurement.latency import LatencyStats
-from automl.stages import measure as stage
 from automl.stages.measure import scored, timed
 
 
@@ -38,8 +38,8 @@ def opened(monkeypatch):
         assert len(list(images)) == len(list(masks))
         return np.array([[90, 10], [0, 0]])
 
-    monkeypatch.setattr(stage, "open_session", open_session)
-    monkeypatch.setattr(stage, "confusion_of", confusion_of)
+    monkeypatch.setattr(scoring, "open_session", open_session)
+    monkeypatch.setattr(scoring, "confusion_of", confusion_of)
     return seen
 
 

@@ -47,6 +47,19 @@ def test_the_smallest_is_as_accurate_as_the_best_must_be(study, field, candidate
     assert (smallest in ranking.standing.front) == (smallest == "large")
 
 
+def test_int8_that_is_kept_for_its_size_is_smallest_and_never_on_the_front(study, field, candidate):
+    """It seems better by a little on val: that is noise, and it is no faster."""
+    twin = replace(
+        candidate("large-int8", 0.71, 42.0, precision="int8", size_mb=0.5), for_size_alone=True
+    )
+    standing = _ranking(study(), [*field, twin]).standing
+    assert "large-int8" not in standing.front
+    assert standing.smallest == "large-int8"
+    by_size = study(objectives={"miou": "maximize", "size_mb": "minimize"})
+    assert "large-int8" in _ranking(by_size, [*field, twin]).standing.front
+    assert _ranking(study(), [twin]).standing.front == {"large-int8"}, "there is nothing else"
+
+
 def test_constraints_exclude_from_front_and_best_but_not_from_the_table(study, field):
     ranking = _ranking(study(constraints={"size_mb": 5, "latency_ms": 11}), field)
     assert [c.candidate_id for c in ranking.front] == ["fast", "default"]

@@ -1,0 +1,70 @@
+"""Quantization-aware fine-tuning of a trained network: a few epochs of its own recipe, gently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from automl.bundle.network import export_network
+from automl.compression.calibrate import Ranges
+from automl.compression.fold import fold_batch_norms
+from automl.compression.qat import FakeQuantization, ranges_in_export
+from automl.data.dataset import Dataset
+from automl.jobs.candidates import TrainedNetwork
+from automl.jobs.network import example_image
+from automl.jobs.settings import fit_settings, supervised_loss
+from automl.records import Verdict
+from automl.space.compression import Int8Settings
+from automl.space.experiment import TrainSettings
+from automl.training.loop import fit
+
+#: Of the trial's learning rate: the network is trained, and only gets used to being rounded.
+_RATE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Fine-tunes a network for INT8; a run that was killed goes on from its checkpoint."""
+
+    network: TrainedNetwork
+    dataset: Dataset
+    train: TrainSettings
+    settings: Int8Settings
+    seed: int
+    checkpoints: Path
+
+    def __call__(self, destination: Path) -> Ranges:
+        """Train, export to `destination` in float32, and give the ranges learnt of its tensors."""
+        info, params = self.dataset.info, self.network.params
+        rate = self.settings.qat_learning_rate
+        model = fold_batch_norms(self.network.model, example_image(info.size))
+        settings = fit_settings(
+            params,
+            self.train,
+            normalisation=self.network.normalisation,
+            seed=self.seed,
+            epochs=self.settings.qat_epochs,
+            learning_rate=params.learning_rate * _RATE_SHARE if rate is None else rate,
+        )
+        rounding = FakeQuantization(model)
+        fit(
+            model,
+            self.dataset,
+            # Rounding in steps of a range needs the digits that half precision does not have.
+            replace(settings, precision="fp32"),
+            step_loss=supervised_loss(params, info),
+            reporter=NeverStop(),
+            checkpoint_folder=self.checkpoints,
+        )
+        learnt = rounding.remove()
+        export_network(model, size=info.size, path=destination)
+        return ranges_in_export(destination, learnt)
+
+
+class NeverStop:
+    """Lets a training run to its end."""
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
+        """Always go on."""
+        return Verdict.CONTINUE

@@ -1,0 +1,81 @@
+"""The quality of an exported file, run in the runtime that serves it; each is scored once.
+
+Scores are kept beside the file, by its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.bundle.evaluation import confusion_of
+from automl.bundle.runtime import open_session
+from automl.data.dataset import Dataset
+from automl.measurement.quality import scores as quality_of
+from automl.records import Measurement, Split, from_json, to_json
+from automl.store.atomic import write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementFile:
+    """Measurements as kept on disk, one list a candidate."""
+
+    measurements: tuple[tuple[Measurement, ...], ...]
+
+
+def score_file(
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int
+) -> tuple[Measurement, ...]:
+    """The mIoU, Dice, accuracy and IoU of classes of a wrapped network on a split."""
+    kept = artifact.parent / f"scores-{split}-{digest(artifact)}.json"
+    (measurements,) = kept_measurements(kept, lambda: [_scored(artifact, dataset, split, threads)])
+    return measurements
+
+
+def kept_measurements(
+    file: Path, measure: Callable[[], Sequence[tuple[Measurement, ...]]]
+) -> tuple[tuple[Measurement, ...], ...]:
+    """What `measure` gave when it was first asked."""
+    if file.exists():
+        return from_json(MeasurementFile, json.loads(file.read_text(encoding="utf-8"))).measurements
+    measurements = tuple(measure())
+    write_json(file, to_json(MeasurementFile(measurements=measurements)))
+    return measurements
+
+
+def quality_measurements(
+    confusion_kk: NDArray[np.int64], classes: Sequence[str], split: Split
+) -> tuple[Measurement, ...]:
+    """All scores of a confusion matrix, by name."""
+    found = quality_of(confusion_kk)
+    named: dict[str, float] = {
+        "miou": found.miou,
+        "dice": found.dice,
+        "pixel_accuracy": found.pixel_accuracy,
+        **{f"iou.{k}": v for k, v in zip(classes, found.iou, strict=True) if v is not None},
+    }
+    return tuple(
+        Measurement(metric=name, value=value, split=split) for name, value in named.items()
+    )
+
+
+def digest(path: Path) -> str:
+    """What tells a file's content from another's."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _scored(
+    artifact: Path, dataset: Dataset, split: Split, threads: int
+) -> tuple[Measurement, ...]:
+    rows = dataset.split(split)
+    images = (rows.image(row) for row in range(len(rows)))
+    masks = (rows.mask(row) for row in range(len(rows)))
+    session = open_session(artifact, threads=threads)
+    classes = dataset.info.classes
+    return quality_measurements(confusion_of(session, images, masks, len(classes)), classes, split)

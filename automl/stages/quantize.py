@@ -1,0 +1,198 @@
+"""Quantize: one network through the INT8 ladder in one runtime; ends in a verified bundle.
+
+The folder `out` holds a folder a rung, so the same command goes on where it was stopped, and at the
+end `ladder.json` and `bundle`: the rung that won or, where none did, the network in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from automl.bundle.card import model_card
+from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
+from automl.bundle.masks import default_colours
+from automl.bundle.verify import verify_bundle
+from automl.bundle.wrap import wrap_network
+from automl.bundle.writing import write_bundle
+from automl.compression.ladder import Ladder, Rung
+from automl.jobs.candidates import ARTIFACT, CORE
+from automl.jobs.context import torch_threads
+from automl.jobs.int8_candidate import VERDICT
+from automl.jobs.int8_ladder import (
+    LADDER,
+    LadderTask,
+    Meter,
+    calibration_images,
+    climb_ladder,
+    read_ladder,
+)
+from automl.jobs.int8_rungs import Material
+from automl.jobs.int8_tuning import Tuning
+from automl.jobs.scoring import score_file
+from automl.measurement.latency import LatencyStats
+from automl.measurement.processor import cpu_model
+from automl.records import Split, to_json
+from automl.stages.export import golden_images
+from automl.stages.quantize_plan import QuantizePlan, QuantizeRequest
+from automl.store.atomic import (
+    remove_abandoned,
+    replace_folder,
+    staged_folder,
+    staged_path,
+    write_json,
+)
+
+_FLOAT = "float32"
+_BUNDLE = "bundle"
+_GOLDEN = 3
+_SCORED_ON: tuple[Split, ...] = ("val", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """The end: the ladder, and the verified bundle of what won."""
+
+    ladder: Ladder
+    bundle: Path
+
+
+def quantize(plan: QuantizePlan, meter: Meter, hear: Callable[[Rung], None]) -> Quantized:
+    """Climb the ladder, or what is left of it, and write the bundle of what won."""
+    out = plan.request.out
+    remove_abandoned(out)
+    if not (out / _FLOAT).exists():
+        with staged_folder(out / _FLOAT) as staged:
+            plan.subject.export(staged)
+    ladder = read_ladder(out / LADDER)
+    if ladder is None:
+        with torch_threads(plan.request.threads):
+            ladder = climb_ladder(_task(plan, meter), hear)
+    else:
+        for rung in ladder.rungs:
+            hear(rung)
+    bundle = _write_bundle(plan, ladder, _stats(plan, ladder, meter))
+    write_json(out / LADDER, to_json(ladder))
+    return Quantized(ladder=ladder, bundle=bundle)
+
+
+def _task(plan: QuantizePlan, meter: Meter) -> LadderTask:
+    request, subject, dataset = plan.request, plan.subject, plan.dataset
+    return LadderTask(
+        network=subject.name,
+        folder=request.out / "rungs",
+        float_artifact=request.out / _FLOAT / ARTIFACT,
+        rungs=plan.rungs,
+        material=Material(
+            core=request.out / _FLOAT / CORE,
+            calibration=lambda count: calibration_images(dataset, subject.normalisation, count),
+            images=request.calibration_images,
+            tune=_tuning(plan),
+        ),
+        wrap=lambda artifact: wrap_network(
+            artifact.with_name(CORE),
+            artifact,
+            normalisation=subject.normalisation,
+            size=subject.size,
+            num_classes=len(subject.classes),
+        ),
+        meter=meter,
+        gates=request.settings,
+    )
+
+
+def _tuning(plan: QuantizePlan) -> Tuning | None:
+    trainable = plan.subject.trainable
+    if trainable is None:
+        return None
+    return Tuning(
+        network=trainable.network,
+        dataset=plan.dataset,
+        train=trainable.experiment.train,
+        settings=plan.request.settings,
+        seed=trainable.seed,
+        checkpoints=plan.request.out / "qat",
+    )
+
+
+def _write_bundle(plan: QuantizePlan, ladder: Ladder, stats: LatencyStats) -> Path:
+    """The bundle of the chosen rung; without one that of the network in float32."""
+    out, place = plan.request.out, plan.request.out / _BUNDLE
+    won = _won(ladder)
+    artifact = (out / _FLOAT if won is None else out / "rungs" / won.name) / ARTIFACT
+    manifest = _manifest(plan, ladder, artifact, stats)
+    fresh = staged_path(place)
+    write_bundle(
+        fresh,
+        artifact=artifact,
+        manifest=manifest,
+        golden=golden_images(plan.dataset.split("val"), _GOLDEN),
+        model_card=model_card(manifest),
+    )
+    verify_bundle(fresh)
+    replace_folder(fresh, place)
+    return place
+
+
+def _manifest(plan: QuantizePlan, ladder: Ladder, artifact: Path, stats: LatencyStats) -> Manifest:
+    subject, info, won = plan.subject, plan.dataset.info, _won(ladder)
+    scored = {
+        split: score_file(artifact, plan.dataset, split, threads=plan.request.threads)
+        for split in _SCORED_ON
+    }
+    made = {} if won is None else {"int8_rung": won.name, **won.recipe}
+    lineage = replace(
+        subject.lineage,
+        precision="fp32" if won is None else "int8",
+        recipe={**subject.lineage.recipe, **made, VERDICT: ladder.reason},
+    )
+    return Manifest(
+        name=subject.name if won is None else f"{subject.name}-{won.name}",
+        task=info.task,
+        classes=subject.classes,
+        colours=default_colours(subject.classes),
+        input=InputContract(size=subject.size, normalisation=subject.normalisation),
+        metrics={split: {m.metric: m.value for m in scores} for split, scores in scored.items()},
+        latency=_latency(plan.request, stats),
+        size_mb=artifact.stat().st_size / 1e6,
+        params_m=subject.params_m,
+        macs_g=subject.macs_g,
+        precision=lineage.precision,
+        lineage=lineage,
+        params=subject.params,
+        dataset_name=info.name,
+        dataset_fingerprint=info.fingerprint,
+        seeds=subject.seeds,
+        packages=package_versions(),
+        created=datetime.now(UTC),
+    )
+
+
+def _won(ladder: Ladder) -> Rung | None:
+    return None if ladder.chosen is None else ladder.rung(ladder.chosen)
+
+
+def _stats(plan: QuantizePlan, ladder: Ladder, meter: Meter) -> LatencyStats:
+    """The timing of what won, or of the float32 file, as it was measured on the ladder."""
+    won = _won(ladder)
+    if won is not None and won.speed is not None:
+        return won.speed.int8_stats
+    timed = [rung.speed.float_stats for rung in ladder.rungs if rung.speed is not None]
+    if timed:
+        return timed[0]
+    artifact = plan.request.out / _FLOAT / ARTIFACT
+    return meter.speed(artifact, artifact).float_stats
+
+
+def _latency(request: QuantizeRequest, stats: LatencyStats) -> Latency:
+    return Latency(
+        p50_ms=stats.p50_ms,
+        p95_ms=stats.p95_ms,
+        cpu_p50_ms=stats.cpu_p50_ms if request.threads == 1 else None,
+        device=f"cpu: {cpu_model()}",
+        runtime=request.runtime,
+        threads=request.threads,
+        batch=1,
+    )

@@ -1,0 +1,135 @@
+"""What is asked of `automl quantize`, checked before any work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl.bundle.runtimes import absence, versions
+from automl.data.dataset import Dataset
+from automl.data.importing import cached_dataset
+from automl.errors import UsageError
+from automl.space.compression import Int8Settings
+from automl.stages.quantize_subject import Subject, find_subject
+from automl.store.atomic import write_json
+
+#: The rungs of each runtime, least costly first. Only OpenVINO gains by the layout of NNCF.
+RUNGS = {
+    "onnxruntime": ("per_tensor", "per_channel", "entropy", "percentile", "mixed", "qat"),
+    "openvino": ("per_tensor", "per_channel", "nncf", "entropy", "percentile", "mixed", "qat"),
+}
+
+_REQUEST = "request.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeRequest:
+    """What the user asks for. `rungs` is None for all that the runtime has."""
+
+    model: Path
+    data: str
+    out: Path
+    runtime: str
+    settings: Int8Settings
+    rungs: tuple[str, ...] | None
+    calibration_images: int
+    threads: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizePlan:
+    """A checked request."""
+
+    request: QuantizeRequest
+    subject: Subject
+    dataset: Dataset
+    rungs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
+    """Read the model and the data, and check all that can be checked before any work.
+
+    Raises:
+        UsageError: something of the request cannot be had, or `out` holds something else.
+    """
+    if request.runtime not in RUNGS:
+        allowed = " or ".join(RUNGS)
+        raise UsageError(f"--runtime: given {request.runtime}; allowed: {allowed}")
+    missing = absence(request.runtime, versions())
+    if missing is not None:
+        raise UsageError(f"--runtime {request.runtime}: {missing}")
+    rungs = _rungs(request)
+    subject = find_subject(request.model)
+    dataset = cached_dataset(request.data, size=subject.size, split_seed=subject.split_seed)
+    if dataset.info.classes != subject.classes:
+        raise UsageError(
+            f"--data {request.data}: its classes are {', '.join(dataset.info.classes)}; "
+            f"the model's are {', '.join(subject.classes)}"
+        )
+    _claim(request, rungs, subject, dataset)
+    return QuantizePlan(
+        request=request,
+        subject=subject,
+        dataset=dataset,
+        rungs=rungs,
+        notes=_notes(rungs, subject, dataset),
+    )
+
+
+def _rungs(request: QuantizeRequest) -> tuple[str, ...]:
+    known = RUNGS[request.runtime]
+    if request.rungs is None:
+        return known
+    strange = [name for name in request.rungs if name not in known]
+    if strange or not request.rungs or len(set(request.rungs)) < len(request.rungs):
+        raise UsageError(
+            f"--rungs: given {','.join(request.rungs)}; allowed with {request.runtime}: one or "
+            f"more of {', '.join(known)}, each once"
+        )
+    return request.rungs
+
+
+def _claim(
+    request: QuantizeRequest, rungs: tuple[str, ...], subject: Subject, dataset: Dataset
+) -> None:
+    """Take the folder `out`, new, empty or of the same request: rungs of another do not compare."""
+    asked = {
+        "model": str(request.model.resolve()),
+        "data": dataset.info.fingerprint,
+        "runtime": request.runtime,
+        "rungs": list(rungs),
+        "settings": request.settings.model_dump(mode="json"),
+        "calibration_images": request.calibration_images,
+        "threads": request.threads,
+        "rounds": request.rounds,
+    }
+    file, out = request.out / _REQUEST, request.out
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if before != asked:
+            changed = ", ".join(name for name in asked if before.get(name) != asked[name])
+            raise UsageError(
+                f"--out: {out} holds a ladder of another request (other: {changed}); choose a new "
+                "or an empty folder"
+            )
+        return
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"--out: {out} is there already; allowed: a new or an empty folder")
+    if out.resolve().is_relative_to(subject.source.resolve()):
+        raise UsageError(f"--out: {out} lies in the model, which is only read; choose another")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(file, asked)
+
+
+def _notes(rungs: tuple[str, ...], subject: Subject, dataset: Dataset) -> tuple[str, ...]:
+    notes = []
+    if dataset.info.fingerprint != subject.fingerprint:
+        notes.append("not the data that the model was made on: all is measured on the data given")
+    if "qat" in rungs and subject.trainable is None:
+        notes.append(
+            "qat: a bundle cannot be fine-tuned; give the trial's folder, STUDY/trials/ID, for that"
+        )
+    return tuple(notes)

@@ -1,0 +1,169 @@
+"""What `automl quantize` is given: a bundle, or a trial of a study with its checkpoint.
+
+A bundle holds an exported network, which can be quantized but not trained; a trial can be
+fine-tuned as well. Both come down to the same: an exported network, and what a bundle says of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from automl.bundle import layout
+from automl.bundle.loading import damage, inspect
+from automl.bundle.unwrap import unwrap_network
+from automl.errors import BundleError, UsageError
+from automl.jobs.candidates import ARTIFACT, CORE, TrainedNetwork
+from automl.jobs.costs import export_wrapped
+from automl.jobs.network import restore_network
+from automl.measurement.cost import model_cost
+from automl.models.build import normalisation_for
+from automl.records import (
+    Candidate,
+    DatasetInfo,
+    Lineage,
+    Normalisation,
+    Scalar,
+    from_json,
+)
+from automl.space.experiment import Experiment
+from automl.space.parameters import TrialParameters, parameters_from
+from automl.stages.reproduce import recorded_experiment
+from automl.stages.trial_record import trial_record
+from automl.store.layout import StudyFolder
+from automl.training.checkpoint import load_checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainable:
+    """A network that can be fine-tuned, and the experiment that it was trained in."""
+
+    network: TrainedNetwork
+    experiment: Experiment
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A network to quantize; `trainable` is None where only its export is there."""
+
+    name: str
+    source: Path
+    info: DatasetInfo | None
+    classes: tuple[str, ...]
+    size: tuple[int, int]
+    split_seed: int
+    fingerprint: str
+    normalisation: Normalisation
+    lineage: Lineage
+    params: Mapping[str, Scalar]
+    params_m: float
+    macs_g: float
+    seeds: Mapping[str, int]
+    trainable: Trainable | None
+
+    def export(self, folder: Path) -> None:
+        """Write the float32 network, bare and wrapped, into a folder."""
+        if self.trainable is None:
+            folder.joinpath(ARTIFACT).write_bytes((self.source / layout.MODEL).read_bytes())
+            unwrap_network(
+                folder / ARTIFACT, folder / CORE, size=self.size, num_classes=len(self.classes)
+            )
+            return
+        assert self.info is not None
+        export_wrapped(
+            self.trainable.network.model, folder / ARTIFACT, self.info, self.normalisation
+        )
+
+
+def find_subject(model: Path) -> Subject:
+    """Read a bundle's folder, or a trial's (`STUDY/trials/ID`, its checkpoint inside).
+
+    Raises:
+        UsageError: it is neither, is damaged, or is INT8 already.
+    """
+    trial = model.parent if model.name == "checkpoint" else model
+    if trial.resolve().parent.name == "trials" and (trial / "checkpoint").is_dir():
+        return _trial(trial.resolve())
+    if (model / layout.MANIFEST).exists():
+        return _bundle(model)
+    raise UsageError(
+        f"{model}: neither a bundle (a folder with {layout.MANIFEST}) nor a trained trial or "
+        "student of a study, such as results/my-study/trials/0004-e112a1cf"
+    )
+
+
+def _bundle(path: Path) -> Subject:
+    manifest, faults = inspect(path)
+    if manifest is None or faults:
+        raise BundleError(damage(path, faults))
+    if manifest.precision != "fp32":
+        raise UsageError(f"{path}: is {manifest.precision} already; give the FP32 bundle")
+    return Subject(
+        name=manifest.name,
+        source=path,
+        info=None,
+        classes=manifest.classes,
+        size=manifest.input.size,
+        split_seed=manifest.seeds.get("split", 0),
+        fingerprint=manifest.dataset_fingerprint,
+        normalisation=manifest.input.normalisation,
+        lineage=manifest.lineage,
+        params=manifest.params,
+        params_m=manifest.params_m,
+        macs_g=manifest.macs_g,
+        seeds=manifest.seeds,
+        trainable=None,
+    )
+
+
+def _trial(path: Path) -> Subject:
+    root = path.parent.parent
+    folder = StudyFolder(root)
+    experiment, info = recorded_experiment(root), folder.dataset()
+    checkpoint = load_checkpoint(path / "checkpoint", torch.device("cpu"))
+    if checkpoint is None:
+        raise UsageError(f"{path / 'checkpoint'}: no whole checkpoint is left")
+    params, lineage, seed = _recorded(folder, path.name)
+    network = TrainedNetwork(
+        name=path.name,
+        model=restore_network(params, info, checkpoint.model_state),
+        params=params,
+        normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        lineage=lineage,
+    )
+    params_m, macs_g = model_cost(network.model, info.size)
+    return Subject(
+        name=f"{info.name}-{path.name}",
+        source=path,
+        info=info,
+        classes=info.classes,
+        size=info.size,
+        split_seed=experiment.data.split_seed,
+        fingerprint=info.fingerprint,
+        normalisation=network.normalisation,
+        lineage=lineage,
+        params={name: getattr(params, name) for name in params.__dataclass_fields__},
+        params_m=params_m,
+        macs_g=macs_g,
+        seeds={"study": experiment.search.seed, "split": experiment.data.split_seed},
+        trainable=Trainable(network=network, experiment=experiment, seed=seed),
+    )
+
+
+def _recorded(folder: StudyFolder, name: str) -> tuple[TrialParameters, Lineage, int]:
+    """The parameters, lineage and seed of a trial, or of a student, which its candidate knows."""
+    file = folder.candidate(f"{name}-fp32") / "candidate.json"
+    if not file.exists():
+        record = trial_record(folder, name)
+        lineage = Lineage(
+            trial_id=name, kind="trial", precision="fp32", recipe={"epochs": record.epochs}
+        )
+        return parameters_from(record.config.params), lineage, record.config.seed
+    candidate = from_json(Candidate, json.loads(file.read_text(encoding="utf-8")))
+    seed = trial_record(folder, candidate.lineage.trial_id).config.seed
+    return parameters_from(candidate.params), candidate.lineage, seed
