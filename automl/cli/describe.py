@@ -140,7 +140,7 @@ def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path
         f"runs on    {backend}",
         f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
         f"latency    {latency}",
-        f"then       {compress.winners} winners, {len(compress.students)} student(s) each{int8}",
+        f"then       {compress.winners} winners, {len(compress.all_students)} student(s) each{int8}",
         *_again(experiment),
         f"results    {root}",
         "",

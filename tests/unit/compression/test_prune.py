@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from automl.compression.prune import GRID, fit_to_state, kept_channels, prune
+from automl.compression.choice import GRID, kept_channels
+from automl.compression.prune import fit_to_state, prune
 from automl.errors import TrialError
 from automl.measurement.cost import model_cost
 from automl.models.build import build_model
