@@ -14,9 +14,11 @@ from automl.conductor.conductor import Conductor
 from automl.conductor.here import run_here
 from automl.errors import UsageError
 from automl.jobs.context import JobContext, available_cpus
+from automl.jobs.launched import train_in_launched_group
 from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
 from automl.space.experiment import Experiment
+from automl.training.group import LaunchedRank
 from automl.training.ranks import compute_device
 
 Item = TypeVar("Item")
@@ -87,6 +89,49 @@ class LocalBackend:
         self, job: Callable[[Item], Answer], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Answer | JobFault]]:
         """Run the jobs one after another."""
+        for item in items:
+            yield item, job(item)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class LaunchedBackend:
+    """The first of the processes that torchrun started: it works alone, and trains with them all.
+
+    The others are in `follow_first_rank`.
+    """
+
+    def __init__(self, experiment: Experiment, launched: LaunchedRank) -> None:
+        self._device = compute_device(experiment.train.device).type
+        self._launched = launched
+
+    def describe(self) -> str:
+        """One line for the user."""
+        ranks, threads = self._launched.world_size, self.threads_per_job()
+        return f"{self._device}: {ranks} processes of torchrun, {threads} CPU threads each"
+
+    def threads_per_job(self) -> int:
+        """An equal part of the cores of this machine for each process on it."""
+        return max(1, available_cpus() // self._launched.local_world_size)
+
+    def stopwatch(self) -> Stopwatch:
+        """Each file is timed here."""
+        return StopwatchHere()
+
+    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
+        """Run trials one after another, each with every process."""
+        run_here(
+            conductor,
+            lambda config, reporter: run_trial(
+                config, context, reporter, train=train_in_launched_group
+            ),
+        )
+
+    def map_jobs(
+        self, job: Callable[[Item], Answer], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Answer | JobFault]]:
+        """Run the jobs one after another, in this process alone."""
         for item in items:
             yield item, job(item)
 

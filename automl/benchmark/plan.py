@@ -9,9 +9,8 @@ from pathlib import Path
 from automl.benchmark.device import Device
 from automl.benchmark.job import Entry, Job, Outcome, Timing, digest
 from automl.benchmark.measure import picture
-from automl.bundle import layout
 from automl.bundle.batched import MIN_AGREEMENT, batched, check_batched
-from automl.bundle.loading import damage, inspect
+from automl.bundle.loading import load_sound
 from automl.bundle.runtimes import READS_BUNDLES, absence
 from automl.errors import BundleError, UsageError
 from automl.measurement.latency import LatencyStats
@@ -86,17 +85,15 @@ def load_subjects(paths: Sequence[Path]) -> list[Subject]:
     """Read bundles and check their files; raises BundleError. Those of one name are numbered."""
     subjects: list[Subject] = []
     for path in paths:
-        manifest, faults = inspect(path)
-        if manifest is None or faults:
-            raise BundleError(damage(path, faults))
+        sound = load_sound(path)
         name = path.resolve().name
         before = sum(subject.path.resolve().name == name for subject in subjects)
         subjects.append(
             Subject(
                 name=f"{name} ({before + 1})" if before else name,
                 path=path,
-                content=(path / layout.MODEL).read_bytes(),
-                size=manifest.input.size,
+                content=sound.model(),
+                size=sound.manifest.input.size,
             )
         )
     return subjects

@@ -13,15 +13,20 @@ Shapes: N images; h, w of the network; K classes.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from automl.bundle.loading import load_sound
 from automl.bundle.runtime import open_bytes
 from automl.bundle.wrap import MASK, NORMALISE
-from automl.errors import BundleError
+from automl.errors import BundleError, UsageError
+from automl.store import atomic
 
 #: Names of the graph's input and output.
 IMAGES = "images"
@@ -33,29 +38,40 @@ MIN_AGREEMENT = 0.999
 #: Largest mean difference of logits, as a share of the largest logit.
 MAX_DIFFERENCE = 0.01
 
+#: A number of images, or this for any number.
+ANY: Literal["N"] = "N"
+Batch = int | Literal["N"]
+
+#: The numbers of images on which a form for any number is checked.
+_CHECKED_COUNTS = (1, 2, 5)
+
 _SINGLE = "its network was made for 1 image at a time"
 _OURS = "automl/"
 _NOTHING = 4
 _PIXELS = "batched/pixels"
 
 
-def batched(wrapped: bytes, *, size: tuple[int, int], batch: int) -> bytes:
+def batched(wrapped: bytes, *, size: tuple[int, int], batch: Batch) -> bytes:
     """The content of a bundle's file `wrapped` for `batch` images of `size` = (h, w) at once.
 
-    Raises BundleError for a graph that `wrap_network` did not make, or a batch below 1.
+    With `ANY` the file takes any number of images. Raises BundleError for a graph that
+    `wrap_network` did not make, or a batch below 1.
     """
     return _content(_rebuilt(wrapped, size, batch)[0])
 
 
-def check_batched(wrapped: bytes, images_nhwc: NDArray[np.uint8]) -> None:
+def check_batched(
+    wrapped: bytes, images_nhwc: NDArray[np.uint8], *, form: Batch | None = None
+) -> None:
     """Raise BundleError unless `batched` gives of each image what the bundle's own file gives.
 
+    `form` is the batch of the form that is checked; without it that for N images.
     `images_nhwc` are N different images of the network's own size. Of the masks nearly all pixels
     must be equal, and of the logits the mean difference small: a mask may be of one class only.
     """
     batch, *size, _ = images_nhwc.shape
     single = _with_logits(wrapped, (size[0], size[1]), 1)
-    together = _with_logits(wrapped, (size[0], size[1]), batch)
+    together = _with_logits(wrapped, (size[0], size[1]), batch if form is None else form)
     apart = [_run(single, image[None]) for image in images_nhwc]
     try:
         masks_nhw, logits_nkhw = _run(together, images_nhwc)
@@ -75,9 +91,35 @@ def check_batched(wrapped: bytes, images_nhwc: NDArray[np.uint8]) -> None:
         )
 
 
-def _rebuilt(wrapped: bytes, size: tuple[int, int], batch: int) -> tuple[ModelProto, str]:
+def write_batched(bundle: Path, out: Path, *, batch: Batch) -> tuple[int, int]:
+    """Write the form of a bundle for `batch` images; the (height, width) that it works at.
+
+    Raises BundleError for a damaged bundle, and where the form does not compute what the bundle
+    does: on `batch` images, or with `ANY` on 1, 2 and 5.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"--out: the name must end in .onnx, got {out}")
+    sound = load_sound(bundle)
+    wrapped, size = sound.model(), sound.manifest.input.size
+    for count in _CHECKED_COUNTS if batch == ANY else (batch,):
+        check_batched(wrapped, different_images((count, *size, 3)), form=batch)
+    atomic.write_bytes(out, batched(wrapped, size=size, batch=batch))
+    return size
+
+
+def different_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Images to check with, always the same for a shape, no two alike."""
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def core_logits(model: ModelProto) -> str:
+    """The name of the logits of the network in a bundle's graph; BundleError for another graph."""
+    return _ends_of_core(model)[1]
+
+
+def _rebuilt(wrapped: bytes, size: tuple[int, int], batch: Batch) -> tuple[ModelProto, str]:
     """The model of `batched`, and the name of the logits in it."""
-    if batch < 1:
+    if batch != ANY and batch < 1:
         raise BundleError(f"batch must be at least 1, got {batch}")
     model = onnx.load_from_string(wrapped)
     normalise, logits = _ends_of_core(model)
@@ -95,7 +137,7 @@ def _rebuilt(wrapped: bytes, size: tuple[int, int], batch: int) -> tuple[ModelPr
     return result, logits
 
 
-def _with_logits(wrapped: bytes, size: tuple[int, int], batch: int) -> bytes:
+def _with_logits(wrapped: bytes, size: tuple[int, int], batch: Batch) -> bytes:
     """The form of `batched` that gives the logits as well."""
     model, logits = _rebuilt(wrapped, size, batch)
     model.graph.output.append(helper.make_tensor_value_info(logits, TensorProto.FLOAT, None))

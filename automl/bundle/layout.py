@@ -7,6 +7,10 @@ MANIFEST = "bundle.json"
 CARD = "MODEL_CARD.md"
 CHECKSUMS = "checksums.json"
 
+#: A signature of the checksums, in minisign's format and under the name that it looks for. It is
+#: the one file that the checksums do not list.
+SIGNATURE = "checksums.json.minisig"
+
 #: Without these a folder is no bundle; golden samples come on top, at least one.
 REQUIRED = (MODEL, MANIFEST, CARD)
 

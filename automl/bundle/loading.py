@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from automl.bundle import layout
-from automl.bundle.checksums import file_faults
+from automl.bundle.checksums import file_faults, listed_checksums
+from automl.bundle.files import BundleFiles, open_files
 from automl.bundle.manifest import Manifest, parse_manifest
-from automl.bundle.runtime import Session, open_session
+from automl.bundle.runtime import Session, open_model
+from automl.bundle.signature import signature_faults
 from automl.errors import BundleError
 
 #: Modes of Pillow that turn into 8-bit RGB without loss of range.
@@ -30,14 +32,14 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1) -> Self:
-        """Open the bundle in folder `path`; raises BundleError naming every damaged file.
+        """Open the bundle at `path`, a folder or a packed file; raises BundleError.
 
-        Checks all files against their checksums; `verify_bundle` also replays the golden samples.
+        Checks all files against their checksums and names every damaged one; `verify_bundle` also
+        replays the golden samples.
         """
-        manifest, faults = inspect(path)
-        if manifest is None or faults:
-            raise BundleError(damage(path, faults))
-        return cls(path, manifest, open_session(path / layout.MODEL, threads=threads))
+        sound = load_sound(path)
+        name = f"{path}: {layout.MODEL}"
+        return cls(path, sound.manifest, open_model(sound.model(), name, threads=threads))
 
     def predict(self, image: Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The class of each pixel: uint8 (H, W) for an image of any size.
@@ -51,25 +53,59 @@ class Bundle:
         return self.session.run(image)
 
 
+@dataclass(frozen=True, slots=True)
+class SoundFiles:
+    """The files of a bundle that match their checksums; nothing was run yet."""
+
+    path: Path
+    files: BundleFiles
+    manifest: Manifest
+
+    def model(self) -> bytes:
+        """The content of `model.onnx`."""
+        return self.files.read(layout.MODEL)
+
+
+def load_sound(path: Path) -> SoundFiles:
+    """The files of the bundle at `path`; raises BundleError naming every damaged one."""
+    files = open_files(path)
+    manifest, faults = examine(path, files)
+    if manifest is None or faults:
+        raise BundleError(damage(path, faults))
+    return SoundFiles(path, files, manifest)
+
+
 def inspect(path: Path) -> tuple[Manifest | None, dict[str, str]]:
     """The manifest of a bundle, where it can be read, and the faults of its files by name.
 
-    Raises BundleError where `path` is no folder or holds no file of a bundle.
+    Raises BundleError where `path` is no folder and no packed bundle, or holds no file of a bundle.
     """
-    if not path.is_dir():
-        raise BundleError(f"{path}: no bundle: no such folder")
-    if not any((path / name).exists() for name in (*layout.REQUIRED, layout.CHECKSUMS)):
+    return examine(path, open_files(path))
+
+
+def examine(path: Path, files: BundleFiles) -> tuple[Manifest | None, dict[str, str]]:
+    """`inspect` files that are open already; `path` is what messages call them."""
+    if not files.names() & {*layout.REQUIRED, layout.CHECKSUMS}:
         raise BundleError(
             f"{path}: no bundle: a bundle is a folder with {layout.MANIFEST} and {layout.MODEL}"
         )
-    faults = file_faults(path)
-    if faults.get(layout.MANIFEST) == "missing":
+    faults = file_faults(files)
+    faults |= signature_faults(files)
+    if layout.MANIFEST not in files.names() - files.links():
         return None, faults
     try:
-        return parse_manifest((path / layout.MANIFEST).read_text(encoding="utf-8")), faults
-    except (BundleError, UnicodeDecodeError, OSError) as error:
+        manifest = parse_manifest(files.read(layout.MANIFEST).decode())
+    except (BundleError, UnicodeDecodeError) as error:
         told = [faults[layout.MANIFEST]] if layout.MANIFEST in faults else []
         return None, faults | {layout.MANIFEST: "; ".join([*told, str(error)])}
+    if layout.MODEL not in faults and not _is_its_model(manifest, files):
+        faults[layout.MODEL] = f"not the model that {layout.MANIFEST} describes: another SHA-256"
+    return manifest, faults
+
+
+def _is_its_model(manifest: Manifest, files: BundleFiles) -> bool:
+    digests = manifest.digests
+    return digests is None or digests.model == listed_checksums(files).get(layout.MODEL)
 
 
 def damage(path: Path, faults: dict[str, str]) -> str:

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from automl.bundle.migrations import migrated
 from automl.errors import BundleError
 from automl.records import IGNORE, Lineage, Normalisation, Scalar, Split
 
-#: The version of the manifest that this program writes, and the only one that it reads.
-SCHEMA_VERSION = 1
+#: The version of the manifest that this program writes; `migrations` brings earlier ones to it.
+SCHEMA_VERSION = 2
 
 #: What a bundle's numbers may depend on.
 PACKAGES = (
@@ -33,6 +34,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Byte, Byte, Byte]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):
@@ -81,10 +83,26 @@ class FurtherSeeds(_Record):
     count: Count
 
 
-class Manifest(_Record):
-    """All that a user of a bundle needs to know; `metrics` maps split to name to value."""
+class Digests(_Record):
+    """The last links from dataset to file, each the SHA-256 of a content, in hex.
 
-    schema_version: Literal[1] = 1
+    `core` is the exported network without anything around it; a bundle that was migrated from an
+    earlier version does not tell it. `model` is `model.onnx`.
+    """
+
+    core: Digest | None
+    model: Digest
+
+
+class Manifest(_Record):
+    """All that a user of a bundle needs to know; `metrics` maps split to name to value.
+
+    Where the file comes from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`,
+    `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` ->
+    `digests.model`.
+    """
+
+    schema_version: Literal[2] = 2
     name: str
     task: Literal["segmentation"]
     classes: tuple[str, ...]
@@ -107,6 +125,7 @@ class Manifest(_Record):
     dataset_fingerprint: str
     seeds: Mapping[str, int]
     packages: Mapping[str, str]
+    digests: Digests | None = None
     created: AwareDatetime
 
     @model_validator(mode="after")
@@ -132,19 +151,26 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
     return manifest.model_dump(mode="json")
 
 
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema of `bundle.json`, for other programs that read it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Manifest.model_json_schema(),
+    }
+
+
 def parse_manifest(text: str) -> Manifest:
-    """Read a manifest; raises BundleError with every fault, or naming an unknown version."""
+    """Read a manifest of this or an earlier version.
+
+    Raises BundleError with every fault, or naming a version that is not known.
+    """
     try:
         plain = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"not JSON: {error}") from error
-    version = plain.get("schema_version") if isinstance(plain, dict) else None
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise BundleError(
-            f"schema_version {version!r} is not known, this program reads {SCHEMA_VERSION}"
-        )
+    current = json.dumps(migrated(plain, to=SCHEMA_VERSION))
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(current)
     except ValidationError as error:
         raise BundleError("; ".join(_faults(error))) from error
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from automl.bundle.loading import Bundle
@@ -59,24 +60,30 @@ def predict_file(
     mask_hw = opened.predict(image_hwc)
     milliseconds = (clock() - start) * 1e3
     colours = opened.manifest.colours
-    _write(out, mask_picture(mask_hw, colours))
+    write_picture(out, mask_picture(mask_hw, colours))
     if overlay is not None:
-        _write(overlay, overlay_picture(image_hwc, mask_hw, colours))
+        write_picture(overlay, overlay_picture(image_hwc, mask_hw, colours))
     counts = np.bincount(mask_hw.ravel(), minlength=len(colours))
-    names = opened.manifest.classes
     return Prediction(
         width=mask_hw.shape[1],
         height=mask_hw.shape[0],
         milliseconds=milliseconds,
-        shares=tuple(
-            (name, float(count / mask_hw.size))
-            for name, count in zip(names, counts, strict=True)
-            if count
-        ),
+        shares=class_shares(opened.manifest.classes, counts),
     )
 
 
-def _write(path: Path, picture: Image.Image) -> None:
+def class_shares(
+    classes: Sequence[str], counts: NDArray[np.int64]
+) -> tuple[tuple[str, float], ...]:
+    """The classes that occur with their shares of the pixels, from the pixels of each."""
+    total = counts.sum()
+    return tuple(
+        (name, float(count / total)) for name, count in zip(classes, counts, strict=True) if count
+    )
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG; raises UsageError that names it where that is not possible."""
     try:
         atomic.write_bytes(path, png_bytes(picture))
     except OSError as error:

@@ -54,9 +54,12 @@ def open_session(path: Path, *, threads: int) -> Session:
 
     Threads do not spin while they wait, so that a served model leaves the cores to others.
     """
-    runtime = _open(path, threads)
-    _check_signature(path, runtime)
-    return Session(runtime, runtime.get_inputs()[0].name)
+    return _session(_open(path, threads), str(path))
+
+
+def open_model(content: bytes, name: str, *, threads: int) -> Session:
+    """Open the content of a wrapped network in the same way; `name` is what messages call it."""
+    return _session(_open_model(content, name, threads), name)
 
 
 def open_core(path: Path, *, threads: int) -> CoreSession:
@@ -90,13 +93,18 @@ def _open_model(model: str | bytes, name: str, threads: int) -> onnxruntime.Infe
         raise BundleError(f"{name}: ONNX Runtime cannot open it: {error}") from error
 
 
-def _check_signature(path: Path, runtime: onnxruntime.InferenceSession) -> None:
+def _session(runtime: onnxruntime.InferenceSession, name: str) -> Session:
+    _check_signature(name, runtime)
+    return Session(runtime, runtime.get_inputs()[0].name)
+
+
+def _check_signature(name: str, runtime: onnxruntime.InferenceSession) -> None:
     inputs, outputs = runtime.get_inputs(), runtime.get_outputs()
     types = [value.type for value in (*inputs, *outputs)]
     ranks = [len(value.shape) for value in (*inputs, *outputs)]
     if types != ["tensor(uint8)", "tensor(uint8)"] or ranks != [3, 2]:
         raise BundleError(
-            f"{path}: must map one uint8 (height, width, 3) image to one uint8 (height, width) "
+            f"{name}: must map one uint8 (height, width, 3) image to one uint8 (height, width) "
             f"mask, but maps {_signature(inputs)} to {_signature(outputs)}"
         )
 

@@ -13,12 +13,19 @@ from automl import __version__
 from automl.cli.agent import agent_app
 from automl.cli.benchmark import benchmark
 from automl.cli.bundle import bundle_app
+from automl.cli.compare import compare
+from automl.cli.cross_validate import cross_validate
 from automl.cli.data import data_app
+from automl.cli.evaluate import evaluate
+from automl.cli.explain import explain
 from automl.cli.predict import predict
+from automl.cli.pretrain import pretrain
 from automl.cli.quantize import quantize
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
+from automl.cli.serve import serve
 from automl.cli.space import space_app
+from automl.cli.train import train
 from automl.errors import AutomlError, UsageError
 
 _EPILOG = (
@@ -56,7 +63,14 @@ def _options(
 
 
 app.command(no_args_is_help=True)(search)
+app.command(no_args_is_help=True)(train)
+app.command(no_args_is_help=True)(pretrain)
 app.command(no_args_is_help=True)(predict)
+app.command(no_args_is_help=True)(serve)
+app.command(no_args_is_help=True)(evaluate)
+app.command(no_args_is_help=True)(compare)
+app.command("cross-validate", no_args_is_help=True)(cross_validate)
+app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.opening import (
+    INTERRUPTED,
+    opened_folder,
+    plain_console,
+    ray_backend,
+    same_command,
+    what_is_kept,
+)
+from automl.cli.opening import imported_dataset as _dataset
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from automl.backend import Backend
-    from automl.data.dataset import Dataset
-    from automl.records import DatasetInfo
     from automl.space.experiment import Experiment
-    from automl.store.layout import StudyFolder
-
-_INTERRUPTED = 130
 
 
 def search(
@@ -82,11 +81,11 @@ def search(
         _run(experiment, root, _Where(local=local, address=address, overwrite=overwrite))
     except KeyboardInterrupt:
         typer.echo(
-            f"\nStopped. {_what_is_kept(root)} To continue: {_same_command()}\n"
+            f"\nStopped. {what_is_kept(root)} To continue: {same_command()}\n"
             "To start anew, add --overwrite.",
             err=True,
         )
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +98,6 @@ class _Where:
 
 
 def _run(experiment: Experiment, root: Path, where: _Where) -> None:
-    from rich.console import Console
-
     from automl.cli.describe import (
         describe_dataset,
         describe_plan,
@@ -110,8 +107,7 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     from automl.cli.interruption import InterruptibleProgress, interruptible
     from automl.cli.progress import showing_progress
 
-    # Lines in a pipe are never cut: tables keep their width.
-    console = Console() if sys.stdout.isatty() else Console(width=128)
+    console = plain_console()
     from automl.stages.pipeline import run_study
     from automl.stages.study import Study
 
@@ -121,7 +117,7 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and no old study removed, before it is known that jobs can run.
-        folder = _study_folder(experiment, root.absolute(), where, dataset.info)
+        folder = opened_folder(experiment, root.absolute(), dataset.info, overwrite=where.overwrite)
         latency = backend.stopwatch().describe()
         for line in describe_plan(experiment, backend.describe(), latency, root):
             console.print(line, highlight=False, markup=False)
@@ -137,38 +133,9 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     console.print(describe_report(report, root))
 
 
-def _dataset(experiment: Experiment, console: Console) -> Dataset:
-    from automl.data.importing import cached_dataset
-
-    data = experiment.data
-    with console.status("importing images") as status:
-        return cached_dataset(
-            data.source,
-            size=data.size,
-            split_seed=data.split_seed,
-            progress=lambda done, total: status.update(f"importing images: {done} of {total}"),
-        )
-
-
-def _study_folder(
-    experiment: Experiment, root: Path, where: _Where, info: DatasetInfo
-) -> StudyFolder:
-    from automl.store.layout import StudyFolder
-
-    folder = StudyFolder(root)
-    if where.overwrite:
-        folder.clear()
-    elif folder.dataset_file.exists():
-        # Another dataset is refused before anything is written.
-        folder.record_dataset(info)
-    folder = StudyFolder.open_or_create(root, experiment.to_json(), experiment.key())
-    folder.record_dataset(info)
-    return folder
-
-
 @contextmanager
 def _backend(experiment: Experiment, where: _Where) -> Iterator[Backend]:
-    backend = _local(experiment) if where.local else _ray(experiment, where.address)
+    backend = _local(experiment) if where.local else ray_backend(experiment, where.address)
     try:
         yield backend
     finally:
@@ -179,25 +146,3 @@ def _local(experiment: Experiment) -> Backend:
     from automl.backend import LocalBackend
 
     return LocalBackend(experiment)
-
-
-def _ray(experiment: Experiment, address: str | None) -> Backend:
-    from automl.distributed import connection
-
-    connection.prepare_environment()
-    connection.connect(
-        os.environ.get("RAY_ADDRESS") if address is None else address,
-        worker_groups=experiment.train.workers > 1,
-    )
-    from automl.distributed.ray_backend import RayBackend
-
-    return RayBackend(experiment)
-
-
-def _what_is_kept(root: Path) -> str:
-    return f"Everything finished is in {root}." if root.exists() else "Nothing was begun."
-
-
-def _same_command() -> str:
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return shlex.join(["automl", *words])

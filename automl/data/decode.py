@@ -5,6 +5,7 @@ Serving reads images by the same functions, so that a bundle sees what training 
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,15 @@ from automl.errors import DataError
 UInt8 = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.integer]
 
+#: The formats that are tried on content from strangers, by Pillow's names.
+PLAIN_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
 #: Modes with more than 8 bits a pixel; Pillow gives 16-bit grey as one of these.
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+
+
+class TooManyPixels(DataError):  # noqa: N818  (says what is wrong)
+    """An image is larger than the limit that was given."""
 
 
 def read_image(path: Path) -> UInt8:
@@ -27,13 +35,25 @@ def read_image(path: Path) -> UInt8:
     range (65535 becomes 255). Of several frames the first counts. Raises DataError naming the file
     and, where it is known, what to do.
     """
-    picture = _open(path)
+    return _image(_open(path, str(path)), str(path))
+
+
+def decode_image(content: bytes, name: str, *, max_pixels: int) -> UInt8:
+    """Read the content of an image file as `read_image` does; `name` is what errors call it.
+
+    For content that nobody vouches for: an image of more pixels is refused by its header, before
+    anything is decoded (TooManyPixels), and only plain formats are tried, none that runs a program.
+    """
+    return _image(_open(io.BytesIO(content), name, max_pixels=max_pixels), name)
+
+
+def _image(picture: Image.Image, name: str) -> UInt8:
     if picture.mode in _DEEP_MODES:
         deep = np.clip(np.asarray(picture).astype(np.int64), 0, 65535)
         grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode == "F":
-        raise DataError(f"{path}: floating-point pixels have no known range: save 8 or 16 bit")
+        raise DataError(f"{name}: floating-point pixels have no known range: save 8 or 16 bit")
     if picture.mode == "P":
         picture = picture.convert("RGBA")
     return np.asarray(picture.convert("RGB"))
@@ -44,7 +64,7 @@ def read_mask(path: Path) -> Labels:
 
     A colour image passes only where its channels are equal. Raises DataError naming the file.
     """
-    picture = _open(path)
+    picture = _open(path, str(path))
     if picture.mode == "F":
         raise DataError(f"{path}: a mask holds whole numbers, this one floating-point pixels")
     if picture.mode == "1":
@@ -85,16 +105,29 @@ def _resize(values: UInt8, size: tuple[int, int], resampling: Image.Resampling) 
     return np.asarray(Image.fromarray(values).resize((width, height), resampling))
 
 
-def _open(path: Path) -> Image.Image:
+def _open(source: Path | io.BytesIO, name: str, *, max_pixels: int | None = None) -> Image.Image:
     try:
-        with Image.open(path) as picture:
+        with Image.open(source, formats=None if max_pixels is None else PLAIN_FORMATS) as picture:
+            _check_pixels(picture, name, max_pixels)
             picture.load()
             return ImageOps.exif_transpose(picture)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{name}: no such file") from None
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(f"{name}: cannot be read as an image: {error}") from error
     except Exception as error:
         # A damaged file makes decoders raise nearly anything (struct.error, zlib.error, ...).
-        raise DataError(f"{path}: cannot be read as an image: {_reason(error)}") from error
+        raise DataError(f"{name}: cannot be read as an image: {_reason(error)}") from error
+
+
+def _check_pixels(picture: Image.Image, name: str, max_pixels: int | None) -> None:
+    pixels = picture.width * picture.height
+    if max_pixels is not None and pixels > max_pixels:
+        raise TooManyPixels(
+            f"{name}: {picture.width} x {picture.height} pixels, at most {max_pixels} are allowed"
+        )
 
 
 def _reason(error: Exception) -> str:

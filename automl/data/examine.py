@@ -18,7 +18,7 @@ from automl.data.decode import (
     resize_image,
     resize_mask,
 )
-from automl.data.faults import Fault, fault_from
+from automl.data.faults import Fault, fault_from, refuse
 from automl.data.folders import FolderDataset, Sample
 from automl.errors import DataError
 from automl.records import IGNORE
@@ -52,13 +52,8 @@ def examine(sample: Sample, dataset: FolderDataset, size: tuple[int, int] | None
     Without a `size` (height, width) the pixels are not kept.
     """
     faults: list[Fault] = []
-    image = _image(sample.image, faults)
-    labels = _labels(sample.mask, faults)
-    if image is not None and labels is not None and image.shape[:2] != labels.shape:
-        problem = _size_problem(sample, image, labels)
-        faults.append(Fault(path=sample.mask, problem=problem))
-    mask = None if labels is None else _class_indices(sample.mask, labels, dataset, faults)
-    if faults or image is None or mask is None:
+    image, mask = _pixels(sample, dataset, faults)
+    if image is None or mask is None:
         return Examined(sample=sample, faults=tuple(faults))
     return Examined(
         sample=sample,
@@ -69,10 +64,36 @@ def examine(sample: Sample, dataset: FolderDataset, size: tuple[int, int] | None
     )
 
 
+def read_sample(sample: Sample, dataset: FolderDataset) -> tuple[UInt8, UInt8]:
+    """An image (H, W, 3) and its mask (H, W; class indices and 255) at the size of the files.
+
+    Raises DataError with all that is wrong with them.
+    """
+    faults: list[Fault] = []
+    image, mask = _pixels(sample, dataset, faults)
+    refuse(dataset.root, faults)
+    assert image is not None
+    assert mask is not None
+    return image, mask
+
+
 def class_pixels(mask_hw: UInt8, num_classes: int) -> Counts:
     """How many pixels each class has in a mask; those of 255 count for none."""
     found = np.bincount(mask_hw.ravel(), minlength=IGNORE + 1)[:num_classes]
     return found.astype(np.int64)
+
+
+def _pixels(
+    sample: Sample, dataset: FolderDataset, faults: list[Fault]
+) -> tuple[UInt8 | None, UInt8 | None]:
+    """Both of a sound sample; where either is None, faults say why."""
+    image = _image(sample.image, faults)
+    labels = _labels(sample.mask, faults)
+    if image is not None and labels is not None and image.shape[:2] != labels.shape:
+        problem = _size_problem(sample, image, labels)
+        faults.append(Fault(path=sample.mask, problem=problem))
+    mask = None if labels is None else _class_indices(sample.mask, labels, dataset, faults)
+    return (None, None) if faults else (image, mask)
 
 
 def _image(path: Path, faults: list[Fault]) -> UInt8 | None:

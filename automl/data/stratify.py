@@ -26,27 +26,44 @@ def split_sizes(count: int) -> tuple[int, int, int]:
 
 def stratified_splits(classes_of: Sequence[frozenset[int]], seed: int) -> list[Split]:
     """The split of each sample, given the classes that occur in it."""
+    parts = stratified_parts(classes_of, split_sizes(len(classes_of)), seed)
+    return [SPLITS[part] for part in parts]
+
+
+def stratified_folds(classes_of: Sequence[frozenset[int]], folds: int, seed: int) -> list[int]:
+    """The fold of each sample, from 0; the sizes of folds differ by one at most."""
     count = len(classes_of)
-    sizes = np.array(split_sizes(count))
+    if not 2 <= folds <= count:
+        raise ValueError(f"folds must be 2 to the {count} samples, got {folds}")
+    sizes = [count // folds + (fold < count % folds) for fold in range(folds)]
+    return stratified_parts(classes_of, sizes, seed)
+
+
+def stratified_parts(
+    classes_of: Sequence[frozenset[int]], part_sizes: Sequence[int], seed: int
+) -> list[int]:
+    """The part of each sample, from 0; the sizes add up to the number of samples."""
+    count = len(classes_of)
+    sizes = np.array(part_sizes)
     room = sizes.copy()
     remaining = [int(sample) for sample in np.random.default_rng(seed).permutation(count)]
     every = sorted(frozenset[int]().union(*classes_of))
     held = {label: sum(label in found for found in classes_of) for label in every}
     wanted = {label: sizes * held[label] / count for label in every}
-    chosen: list[Split] = ["train"] * count
+    chosen = [0] * count
     while remaining:
         group = _rarest_group(remaining, classes_of)
         label = group[1]
         for sample in group[0]:
             wish = room.astype(float) if label is None else wanted[label]
             index = max(
-                (index for index in range(len(SPLITS)) if room[index] > 0),
+                (index for index in range(len(sizes)) if room[index] > 0),
                 key=lambda index: (wish[index], room[index], -index),
             )
             room[index] -= 1
             for found in classes_of[sample]:
                 wanted[found][index] -= 1
-            chosen[sample] = SPLITS[index]
+            chosen[sample] = index
         taken = set(group[0])
         remaining = [sample for sample in remaining if sample not in taken]
     return chosen

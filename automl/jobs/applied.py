@@ -46,6 +46,8 @@ def verify_applied(sample: Sample, run: Run) -> None:
     faults: dict[str, str] = {}
     unproven: set[str] = set()
     for name, proof in PROOFS.items():
+        if name in sample.given:
+            continue
         found = None if unproven.intersection(proof.needs) else proof.find(live)
         if found is not None:
             faults[name] = f"sampled {getattr(sample.params, name)!r}, live {found}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from automl.models.build import SegmentationNet
 from automl.records import Candidate, Lineage, Measurement, Normalisation, Scalar
@@ -26,8 +26,7 @@ class TrainedNetwork:
     params: TrialParameters
     normalisation: Normalisation
     lineage: Lineage
-    policy_params: Mapping[str, Scalar] = field(default_factory=dict)
-    """What its trial drew for a declared policy of augmentation."""
+    policy_params: Mapping[str, Scalar]
 
 
 def candidate_record(

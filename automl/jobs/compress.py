@@ -16,6 +16,7 @@ import torch
 
 from automl.compression.pace import Pace
 from automl.errors import TrialError
+from automl.jobs.beginning import beginning_of
 from automl.jobs.candidates import ARTIFACT, RECORD, TrainedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import export_wrapped, size_measurements
@@ -23,7 +24,6 @@ from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
 from automl.jobs.network import restore_network
 from automl.jobs.pruning_gate import PRUNING_VERDICT, pace_of_student
 from automl.jobs.students import Lesson, distilled
-from automl.models.build import normalisation_for
 from automl.records import Candidate, Lineage, TrialConfig, from_json, to_json
 from automl.space.parameters import parameters_from
 from automl.space.policies.searched import policy_parameters
@@ -120,17 +120,22 @@ def _trained(job: CompressJob) -> TrainedNetwork:
     checkpoint = load_checkpoint(folder, torch.device("cpu"))
     if checkpoint is None:
         raise TrialError(f"{folder}: no whole checkpoint is left")
+    beginning = beginning_of(job.context.folder)
     return TrainedNetwork(
         name=job.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
-        normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        normalisation=beginning.normalisation(params, info),
         policy_params=policy_parameters(job.config.params),
         lineage=Lineage(
             trial_id=job.config.trial_id,
             kind="trial",
             precision="fp32",
-            recipe={"epochs": checkpoint.epoch, "pruning_ratio": params.pruning_ratio},
+            recipe={
+                "epochs": checkpoint.epoch,
+                "pruning_ratio": params.pruning_ratio,
+                **beginning.recipe,
+            },
         ),
     )
 

@@ -21,6 +21,7 @@ from torch import nn
 from automl.bundle.network import export_network
 from automl.bundle.wrap import wrap_network
 from automl.errors import UsageError
+from automl.jobs.beginning import beginning_of
 from automl.jobs.context import JobContext
 from automl.jobs.network import build_network
 from automl.jobs.stopwatch import Timing
@@ -64,11 +65,11 @@ def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement
     file = context.folder.costs / f"{_architecture(params, context)}.json"
     if file.exists():
         return from_json(CostRecord, json.loads(file.read_text(encoding="utf-8"))).measurements
-    info = context.dataset().info
-    model = build_network(params, info, seed=config.seed)
+    info, beginning = context.dataset().info, beginning_of(context.folder)
+    model = beginning.network(params, info, seed=config.seed)
     with tempfile.TemporaryDirectory() as scratch:
         artifact = Path(scratch) / "model.onnx"
-        export_wrapped(model, artifact, info, _normalisation(params, info))
+        export_wrapped(model, artifact, info, beginning.normalisation(params, info))
         latency = _latency_ms(artifact, context)
         measurements = (
             *size_measurements(model, artifact, info),

@@ -100,7 +100,7 @@ def _task(
     tuning = Tuning(
         network=network,
         dataset=dataset,
-        train=context.experiment.train,
+        experiment=context.experiment,
         settings=settings,
         seed=seed,
         checkpoints=context.folder.trial(f"{network.name}-qat") / "checkpoint",

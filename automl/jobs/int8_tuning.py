@@ -16,7 +16,7 @@ from automl.jobs.network import example_image
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.records import Verdict
 from automl.space.compression import Int8Settings
-from automl.space.experiment import TrainSettings
+from automl.space.experiment import Experiment
 from automl.training.loop import fit
 
 #: Of the trial's learning rate: the network is trained, and only gets used to being rounded.
@@ -29,7 +29,7 @@ class Tuning:
 
     network: TrainedNetwork
     dataset: Dataset
-    train: TrainSettings
+    experiment: Experiment
     settings: Int8Settings
     seed: int
     checkpoints: Path
@@ -41,12 +41,16 @@ class Tuning:
         model = fold_batch_norms(self.network.model, example_image(info.size))
         settings = fit_settings(
             params,
-            self.train,
+            self.experiment.train,
             normalisation=self.network.normalisation,
             seed=self.seed,
             epochs=self.settings.qat_epochs,
             learning_rate=params.learning_rate * _RATE_SHARE if rate is None else rate,
         )
+        sampled = {name: getattr(params, name) for name in params.__dataclass_fields__}
+        policy = self.experiment.policy({**sampled, **self.network.policy_params})
+        if policy is not None:
+            settings = replace(settings, augmentation=policy)
         rounding = FakeQuantization(model)
         fit(
             model,

@@ -19,6 +19,7 @@ from automl.training.loop import Run
 class Sample:
     """What was asked for: a trial's parameters and seed, and what the experiment declares.
 
+    `given` names the parameters that trained weights decide, where the trial begins with some.
     `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
     """
 
@@ -27,6 +28,7 @@ class Sample:
     precision: str
     info: DatasetInfo
     fidelity: Fidelity = FULL
+    given: frozenset[str] = frozenset()
     policy: Policy | None = None
 
 

@@ -34,7 +34,9 @@ def score_file(
 ) -> tuple[Measurement, ...]:
     """The mIoU, Dice, accuracy and IoU of classes of a wrapped network on a split."""
     kept = artifact.parent / f"scores-{split}-{digest(artifact)}.json"
-    (measurements,) = kept_measurements(kept, lambda: [_scored(artifact, dataset, split, threads)])
+    (measurements,) = kept_measurements(
+        kept, lambda: [measured_quality(artifact, dataset, split, threads=threads)]
+    )
     return measurements
 
 
@@ -70,9 +72,10 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _scored(
-    artifact: Path, dataset: Dataset, split: Split, threads: int
+def measured_quality(
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int
 ) -> tuple[Measurement, ...]:
+    """What `score_file` keeps, measured whether or not it was before."""
     rows = dataset.split(split)
     images = (rows.image(row) for row in range(len(rows)))
     masks = (rows.mask(row) for row in range(len(rows)))

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from automl.errors import StudyError
 from automl.jobs.applied import verify_applied
+from automl.jobs.beginning import beginning_of
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
 from automl.jobs.inheritance import start_from_donor
@@ -22,9 +23,7 @@ from automl.jobs.memory import (
     read_note,
     within_memory,
 )
-from automl.jobs.network import build_network
-from automl.jobs.settings import fit_settings, supervised_loss
-from automl.models.build import normalisation_for
+from automl.jobs.settings import fit_settings
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
@@ -126,6 +125,7 @@ def train_in_this_process(run: TrialRun) -> bool:
     params = parameters_from(run.config.params)
     with noting_memory(run.folder, params.batch_size):
         dataset = run.context.dataset()
+        beginning = beginning_of(run.context.folder)
         experiment = run.context.experiment
         train, fidelity = experiment.train, experiment.fidelity
         policy = experiment.policy(run.config.params)
@@ -135,13 +135,14 @@ def train_in_this_process(run: TrialRun) -> bool:
             precision=train.precision,
             info=dataset.info,
             fidelity=fidelity,
+            given=beginning.given,
             # Not asked of the experiment, whose answer trains: the two are compared.
             policy=resolved_policy(experiment.augmentation_policies, run.config.params),
         )
-        normalisation = normalisation_for(params.model_spec(), dataset.info.normalisation)
+        normalisation = beginning.normalisation(params, dataset.info)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
         with prepared(
-            build_network(params, dataset.info, seed=run.config.seed),
+            beginning.network(params, dataset.info, seed=run.config.seed),
             dataset,
             replace(
                 settings,
@@ -149,10 +150,11 @@ def train_in_this_process(run: TrialRun) -> bool:
                 fidelity=fidelity,
                 micro_batches=micro_batches(run.folder),
             ),
-            step_loss=supervised_loss(params, dataset.info),
+            step_loss=beginning.step_loss(params, dataset.info),
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
             verify_applied(sample, prepared_run)
+            beginning.verify(prepared_run)
             if train.inherit and prepared_run.epochs_done == 0:
                 start_from_donor(prepared_run.module.model, run.config, run.context)
             return prepared_run.to_the_end(run).stopped

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from automl.bundle.card import model_card
+from automl.bundle.dating import dated_as_before, time_of_making
 from automl.bundle.manifest import (
     FurtherSeeds,
     InputContract,
@@ -49,16 +49,29 @@ def export(study: Study, ranking: Ranking, repeats: Repeats) -> dict[str, Path]:
     }
     if study.experiment.export.bundles == "front":
         chosen |= {candidate.candidate_id: candidate for candidate in ranking.front}
+    return write_bundles(study, ranking, repeats, chosen)
+
+
+def write_bundles(
+    study: Study, ranking: Ranking, repeats: Repeats, chosen: Mapping[str, Candidate]
+) -> dict[str, Path]:
+    """Write and verify a bundle of each candidate under its name, and remove all others.
+
+    Raises as `export` does.
+    """
     study.narrator.say(f"export: {len(chosen)} bundles")
     golden = golden_images(study.dataset.split("val"), study.experiment.export.golden_samples)
     bundles = {name: study.folder.bundle(name) for name in chosen}
     for name, candidate in chosen.items():
+        artifact = study.folder.absolute(candidate.artifact)
         manifest = bundle_manifest(study, ranking, repeats, candidate)
+        manifest = dated_as_before(manifest, bundles[name], artifact)
         fresh = staged_path(bundles[name])
         fresh.parent.mkdir(parents=True, exist_ok=True)
         write_bundle(
             fresh,
-            artifact=study.folder.absolute(candidate.artifact),
+            artifact=artifact,
+            core=artifact.with_name("core.onnx"),
             manifest=manifest,
             golden=golden,
             model_card=model_card(manifest),
@@ -119,7 +132,7 @@ def bundle_manifest(
         dataset_fingerprint=info.fingerprint,
         seeds={"study": search.seed, "split": study.experiment.data.split_seed},
         packages=package_versions(),
-        created=datetime.now(UTC),
+        created=time_of_making(),
     )
 
 

@@ -52,7 +52,7 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
     """
     with Journal(study.folder.journal_file) as journal:
         remove_abandoned(study.folder.root)
-        _record_environment(study, journal)
+        record_environment_of(study, journal)
         results = search(study, journal, clock=clock)
         candidates = compress(study, results)
         ranking = rank(study, candidates)
@@ -73,7 +73,8 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
     )
 
 
-def _record_environment(study: Study, journal: Journal) -> None:
+def record_environment_of(study: Study, journal: Journal) -> None:
+    """Keep what the trials that start now train on, from the next event of the journal on."""
     environment = environment_here(
         study.experiment.train,
         threads=study.backend.threads_per_job(),

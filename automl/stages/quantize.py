@@ -110,7 +110,7 @@ def _tuning(plan: QuantizePlan) -> Tuning | None:
     return Tuning(
         network=trainable.network,
         dataset=plan.dataset,
-        train=trainable.experiment.train,
+        experiment=trainable.experiment,
         settings=plan.request.settings,
         seed=trainable.seed,
         checkpoints=plan.request.out / "qat",

@@ -28,10 +28,12 @@ from automl.records import (
     Lineage,
     Normalisation,
     Scalar,
+    TrialConfig,
     from_json,
 )
 from automl.space.experiment import Experiment
 from automl.space.parameters import TrialParameters, parameters_from
+from automl.space.policies.searched import policy_parameters
 from automl.stages.reproduce import recorded_experiment
 from automl.stages.trial_record import trial_record
 from automl.store.layout import StudyFolder
@@ -128,13 +130,14 @@ def _trial(path: Path) -> Subject:
     checkpoint = load_checkpoint(path / "checkpoint", torch.device("cpu"))
     if checkpoint is None:
         raise UsageError(f"{path / 'checkpoint'}: no whole checkpoint is left")
-    params, lineage, seed = _recorded(folder, path.name)
+    params, lineage, config = _recorded(folder, path.name)
     network = TrainedNetwork(
         name=path.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
         normalisation=normalisation_for(params.model_spec(), info.normalisation),
         lineage=lineage,
+        policy_params=policy_parameters(config.params),
     )
     params_m, macs_g = model_cost(network.model, info.size)
     return Subject(
@@ -151,19 +154,19 @@ def _trial(path: Path) -> Subject:
         params_m=params_m,
         macs_g=macs_g,
         seeds={"study": experiment.search.seed, "split": experiment.data.split_seed},
-        trainable=Trainable(network=network, experiment=experiment, seed=seed),
+        trainable=Trainable(network=network, experiment=experiment, seed=config.seed),
     )
 
 
-def _recorded(folder: StudyFolder, name: str) -> tuple[TrialParameters, Lineage, int]:
-    """The parameters, lineage and seed of a trial, or of a student, which its candidate knows."""
+def _recorded(folder: StudyFolder, name: str) -> tuple[TrialParameters, Lineage, TrialConfig]:
+    """The parameters and lineage of a trial, or of a student, which its candidate knows."""
     file = folder.candidate(f"{name}-fp32") / "candidate.json"
     if not file.exists():
         record = trial_record(folder, name)
         lineage = Lineage(
             trial_id=name, kind="trial", precision="fp32", recipe={"epochs": record.epochs}
         )
-        return parameters_from(record.config.params), lineage, record.config.seed
+        return parameters_from(record.config.params), lineage, record.config
     candidate = from_json(Candidate, json.loads(file.read_text(encoding="utf-8")))
-    seed = trial_record(folder, candidate.lineage.trial_id).config.seed
-    return parameters_from(candidate.params), candidate.lineage, seed
+    config = trial_record(folder, candidate.lineage.trial_id).config
+    return parameters_from(candidate.params), candidate.lineage, config

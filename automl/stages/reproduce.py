@@ -63,6 +63,7 @@ class ReproductionPlan:
     differences: tuple[str, ...] | None
     tolerance: float
     out: Path | None
+    beginning: Path | None = None
 
     @property
     def metric(self) -> str:
@@ -98,6 +99,7 @@ def plan_reproduction(request: ReproductionRequest) -> ReproductionPlan:
         differences=None if known is None else tuple(environment_differences(known, here)),
         tolerance=request.tolerance,
         out=request.out,
+        beginning=folder.beginning if folder.beginning.exists() else None,
     )
 
 
@@ -122,6 +124,8 @@ def reproduce(
             dataset_root=plan.dataset.root,
             threads=plan.threads,
         )
+        if plan.beginning is not None:
+            shutil.copytree(plan.beginning, context.folder.beginning)
         job = RetrainJob(context=context, config=plan.record.config, epochs=plan.epochs)
         retrain(job, compare, train=train)
         if plan.out is not None:

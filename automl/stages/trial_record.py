@@ -9,7 +9,9 @@ from typing import Any
 from automl.conductor.trial_state import TrialState
 from automl.errors import StudyError, UsageError
 from automl.records import TrialConfig, TrialMessage, TrialResult, TrialStatus, from_json
+from automl.space.experiment import Experiment
 from automl.space.limits import nearest
+from automl.store.declaration import read_declaration
 from automl.store.environment import Environment, EnvironmentFile, read_environments
 from automl.store.journal import read_journal
 from automl.store.layout import StudyFolder
@@ -57,6 +59,25 @@ def trial_record(folder: StudyFolder, named: str) -> TrialRecord:
             "table alone: the study's journal.jsonl is needed"
         )
     return record
+
+
+def best_trial(folder: StudyFolder) -> str:
+    """The id of the completed trial with the best accuracy; UsageError where none has completed."""
+    declared = read_declaration(folder.experiment_file)
+    objective = Experiment.from_json(declared.experiment).objectives[0]
+    try:
+        results = read_trials(folder).values()
+    except StudyError as error:
+        raise UsageError(str(error)) from error
+    scored = [
+        (objective.loss(value), result.config.number, result.config.trial_id)
+        for result in results
+        if result.status == TrialStatus.COMPLETED
+        and (value := result.value(objective.metric)) is not None
+    ]
+    if not scored:
+        raise UsageError(f"{folder.root}: no trial has completed, so none is best")
+    return min(scored)[2]
 
 
 def _from_journal(

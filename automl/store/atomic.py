@@ -43,8 +43,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, plain: object) -> None:
-    """Write JSON for people to read: indented, keys in the order given, no NaN (ValueError)."""
-    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON for people to read, see `json_text`."""
+    write_text(path, json_text(plain))
+
+
+def json_text(plain: object) -> str:
+    """JSON for people to read: indented, keys in the order given, no NaN (ValueError)."""
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @contextmanager

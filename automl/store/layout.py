@@ -8,6 +8,8 @@
 - `candidates/<id>/`: the artifact of one candidate
 - `costs/<architecture>.json`, `reference/`: latencies before training, and what they compare with;
   the latter says on which processor
+- `beginning/`: the trained weights that trials go on from, where the study begins with some
+- `weights/`, `continual.json`: what a single training leaves beside its bundles
 - `finalists/seed<seed>/`: trials and candidates of finalists that were trained again
 - `proxies/<architecture>.json`, `screening.json`: scores before training, and what they chose
 - `bundles/<id>/`: what is shipped
@@ -36,30 +38,7 @@ from automl.store.declaration import (
 from automl.store.differences import differences
 from automl.store.journal import lock_path
 from automl.store.lock import WriterLock
-
-#: Everything that this program writes into a study's folder, in the order in which `clear` removes
-#: it: the journal first, so that a clearing that is cut short leaves a study without results, and
-#: `experiment.json` last, so that what is left is still known as a study.
-OWNED = (
-    "journal.jsonl",
-    "optuna.log",
-    "report.md",
-    "front.png",
-    "candidates.parquet",
-    "trials.parquet",
-    "dataset.json",
-    "environment.json",
-    "bundles",
-    "finalists",
-    "candidates",
-    "trials",
-    "costs",
-    "reference",
-    "screening.json",
-    "proxies",
-    "ray",
-    "experiment.json",
-)
+from automl.store.owned import OWNED
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -134,6 +113,21 @@ class StudyFolder:
     def screening_file(self) -> Path:
         """The pool of the pre-screen, and what it chose."""
         return self.root / "screening.json"
+
+    @property
+    def beginning(self) -> Path:
+        """The trained weights that trials go on from, where the study begins with some."""
+        return self.root / "beginning"
+
+    @property
+    def weights(self) -> Path:
+        """The trained network of a single training, to be trained further."""
+        return self.root / "weights"
+
+    @property
+    def continual_file(self) -> Path:
+        """What a training that went on from trained weights learnt and forgot."""
+        return self.root / "continual.json"
 
     @property
     def ray(self) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from automl.bundle.checksums import file_faults, write_checksums
+from automl.bundle.files import FolderFiles, sha256
 from automl.bundle.loading import Bundle
 from automl.bundle.verify import verify_bundle
 from automl.errors import BundleError
@@ -25,6 +26,14 @@ def flip(path, position, bit=0x01):
     content = bytearray(path.read_bytes())
     content[position] ^= bit
     path.write_bytes(content)
+
+
+def seal(folder):
+    """Make manifest and checksums anew, as who changes a bundle on purpose could."""
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["digests"]["model"] = sha256((folder / "model.onnx").read_bytes())
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    write_checksums(folder)
 
 
 def faults_of(folder):
@@ -62,9 +71,9 @@ def test_flipped_bit_anywhere_in_the_checksums_is_found(bundle):
     random = np.random.default_rng(0)
     for position in random.choice(len(sound), 80, replace=False):
         flip(path, position, bit=1 << int(random.integers(8)))
-        assert file_faults(bundle)
+        assert file_faults(FolderFiles(bundle))
         path.write_bytes(sound)
-    assert not file_faults(bundle)
+    assert not file_faults(FolderFiles(bundle))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -96,7 +105,7 @@ def test_path_out_of_the_bundle_is_refused_unread(bundle, tmp_path, name):
     checksums["sha256"] = dict(sorted(checksums["sha256"].items()))
     (bundle / "checksums.json").write_text(json.dumps(checksums, indent=2) + "\n")
     fault = "checksums.json names a path outside of the bundle; not opened"
-    assert list(file_faults(bundle).items()) == [(name, fault)]
+    assert list(file_faults(FolderFiles(bundle)).items()) == [(name, fault)]
     with pytest.raises(BundleError, match="outside of the bundle"):
         verify_bundle(bundle)
 
@@ -116,7 +125,8 @@ def test_unknown_schema_version_is_named(bundle):
     (bundle / "bundle.json").write_text(json.dumps(manifest | {"schema_version": 7}))
     write_checksums(bundle)
     assert faults_of(bundle) == {
-        "bundle.json": "schema_version 7 is not known, this program reads 1"
+        "bundle.json": "schema_version 7 is newer than this program, which reads 1 to 2: "
+        "use the version of automl that wrote the bundle, or a later one"
     }
 
 
@@ -168,13 +178,15 @@ def test_model_with_other_weights_under_right_checksums_fails_the_replay(bundle)
     values[4] += 1.0
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     onnx.save(model, bundle / "model.onnx")
-    write_checksums(bundle)
+    seal(bundle)
     assert set(faults_of(bundle)) == {f"golden/0{i}.mask.png" for i in range(3)}
 
 
 def test_model_that_cannot_be_opened_is_told_once(bundle):
     (bundle / "model.onnx").write_bytes(b"junk")
     write_checksums(bundle)
+    assert "not the model that bundle.json describes" in faults_of(bundle)["model.onnx"]
+    seal(bundle)
     faults = faults_of(bundle)
     assert list(faults) == ["model.onnx"]
     assert "cannot open it" in faults["model.onnx"]

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -68,3 +69,10 @@ def test_label_that_is_no_class_leaves_the_old_bundle_in_place(bundle, write, ma
         write(bundle, manifest=short)
     assert content(bundle) == before
     assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_the_manifest_tells_the_digests_of_network_and_file(write, artifact, core, tmp_path):
+    digests = Bundle.load(write(tmp_path / "with", core=core)).manifest.digests
+    assert digests.core == hashlib.sha256(core.read_bytes()).hexdigest()
+    assert digests.model == hashlib.sha256(artifact.read_bytes()).hexdigest()
+    assert Bundle.load(write(tmp_path / "without")).manifest.digests.core is None

@@ -43,7 +43,7 @@ def test_errors_on_purpose_have_an_exit_code_and_no_traceback(monkeypatch, capsy
 def test_the_command_to_continue_with_can_be_pasted(monkeypatch):
     words = ["search", "--space", "my space.yaml", "--overwrite", "--out", "a&b"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/automl", *words])
-    assert command._same_command() == "automl search --space 'my space.yaml' --out 'a&b'"
+    assert command.same_command() == "automl search --space 'my space.yaml' --out 'a&b'"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

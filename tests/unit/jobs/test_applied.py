@@ -13,7 +13,7 @@ from automl.data.augment import POLICIES, Augmentation
 from automl.data.batching import EpochPlan
 from automl.data.subset import Subsets
 from automl.fidelity import Fidelity, Stretch
-from automl.jobs import network, trial
+from automl.jobs import beginning, network, trial
 from automl.jobs.applied import PROOFS, verify_applied
 from automl.jobs.applied_steps import OPTIMIZERS
 from automl.jobs.context import torch_threads
@@ -79,7 +79,7 @@ def losing(**changes):
             values |= {name: value for name, value in changes.items() if name in values}
             return SupervisedLoss(CombinedLoss(**values, options=replace(loss.options, **options)))
 
-        patch.setattr(trial, "supervised_loss", other)
+        patch.setattr(beginning, "supervised_loss", other)
 
     return plant
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from automl.errors import StudyError, TrialError
-from automl.jobs import trial
+from automl.jobs import beginning, trial
 from automl.jobs.memory import (
     MemoryNote,
     TooLargeError,
@@ -164,7 +164,7 @@ def test_the_failed_attempt_s_network_is_gone_before_the_next(
 ):
     memory(2)
     built, alive = [], []
-    honest = trial.build_network
+    honest = beginning.build_network
 
     def count(params, info, *, seed):
         alive.append(sum(network() is not None for network in built))
@@ -172,7 +172,7 @@ def test_the_failed_attempt_s_network_is_gone_before_the_next(
         built.append(weakref.ref(network))
         return network
 
-    monkeypatch.setattr(trial, "build_network", count)
+    monkeypatch.setattr(beginning, "build_network", count)
     run_trial(config(batch_size=8), context(), recorder())
     assert alive == [0, 0, 0]
 

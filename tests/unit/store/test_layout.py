@@ -8,7 +8,8 @@ from automl.errors import StudyError, UsageError
 from automl.records import DatasetInfo, Normalisation
 from automl.store.declaration import Declaration, read_declaration
 from automl.store.journal import Journal
-from automl.store.layout import OWNED, StudyFolder
+from automl.store.layout import StudyFolder
+from automl.store.owned import OWNED
 
 EXPERIMENT = {"task": "segmentation", "train": {"epochs": 12, "workers": 1}, "size": [96, 96]}
 INFO = DatasetInfo(
@@ -42,11 +43,14 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "reference",
         folder.proxies,
         folder.root / "ray",
+        folder.beginning,
+        folder.weights,
     ):
         parent.mkdir(parents=True)
         (parent / "file.bin").write_bytes(b"1")
     for file in (
         folder.optuna_file,
+        folder.continual_file,
         folder.environment_file,
         folder.trials_table,
         folder.candidates_table,

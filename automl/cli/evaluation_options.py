@@ -1,0 +1,119 @@
+"""Options of the commands that score bundles, read and checked before any work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl.errors import UsageError
+from automl.records import SPLITS, Split
+
+if TYPE_CHECKING:
+    from automl.evaluation.inference import InferencePlan
+    from automl.evaluation.scoring import Progress
+    from automl.measurement.boundary import Tolerance
+
+_SIDES = (8, 65536)
+
+
+def split(text: str) -> Split:
+    """A split by its name."""
+    for name in SPLITS:
+        if name == text:
+            return name
+    raise UsageError(f"--split: given {text!r}; allowed: {', '.join(SPLITS)}")
+
+
+def metrics(text: str) -> tuple[str, ...]:
+    """Metrics between commas, in the order of the table."""
+    from automl.evaluation.summary import METRICS
+    from automl.space.limits import nearest
+
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in METRICS:
+            near = nearest(word, METRICS)
+            hint = "" if near is None else f"; the nearest is {near}"
+            raise UsageError(f"--metrics: given {word!r}; allowed: {', '.join(METRICS)}{hint}")
+    return tuple(name for name in METRICS if name in words)
+
+
+def tolerance(text: str) -> Tolerance:
+    """Pixels such as 2, or a share of the diagonal such as 0.75%."""
+    from automl.measurement.boundary import Tolerance
+
+    number, unit, factor = text.strip(), "pixels", 1.0
+    if number.endswith("%"):
+        number, unit, factor = number[:-1], "diagonal", 0.01
+    try:
+        return Tolerance(float(number) * factor, unit)
+    except ValueError:
+        raise UsageError(
+            f"--tolerance: given {text!r}; allowed: pixels such as 2, or a share of the image's "
+            "diagonal such as 0.75%"
+        ) from None
+
+
+def plan(*, window: str | None, overlap: float, scales: str | None, flip: bool) -> InferencePlan:
+    """How masks are made."""
+    from automl.evaluation.inference import InferencePlan
+
+    numbers = (1.0,) if scales is None else _scales(scales)
+    sides = None if window is None else _window(window)
+    return InferencePlan(window=sides, overlap=overlap, scales=numbers, flip=flip)
+
+
+def check_out(out: Path | None, *bundles: Path) -> None:
+    """Refuse an --out that cannot be a folder of results, or that would damage a bundle."""
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out: {out} is a file; allowed: a folder, there or not")
+    for bundle in bundles:
+        if out.resolve().is_relative_to(bundle.resolve()):
+            raise UsageError(f"--out: {out} lies in the bundle {bundle}, which would be damaged")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Progress]:
+    """Show on a terminal how many of how many are done."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda done, total: status.update(f"{what}: {done} of {total}")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    from automl.evaluation.inference import SCALE_LIMITS
+
+    low, high = SCALE_LIMITS
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    fits = all(low <= number <= high for number in numbers)
+    if not numbers or not fits or len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"--tta-scales: given {text!r}; allowed: different numbers from {low:g} to {high:g} "
+            "between commas, such as 0.75,1,1.25"
+        )
+    return numbers
+
+
+def _window(text: str) -> tuple[int, int]:
+    low, high = _SIDES
+    words = text.lower().split("x")
+    if len(words) != 2 or not all(
+        word.isascii() and word.isdigit() and low <= int(word) <= high for word in words
+    ):
+        raise UsageError(
+            f"--window: given {text!r}; allowed: height x width, {low} to {high} pixels each, such "
+            "as 512x512"
+        )
+    return int(words[0]), int(words[1])

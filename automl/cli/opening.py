@@ -1,0 +1,84 @@
+"""What the commands that train open before they work: the data, the study's folder, a cluster."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from automl.backend import Backend
+    from automl.data.dataset import Dataset
+    from automl.records import DatasetInfo
+    from automl.space.experiment import Experiment
+    from automl.store.layout import StudyFolder
+
+#: The exit code of a command that the user interrupts.
+INTERRUPTED = 130
+
+
+def plain_console() -> Console:
+    """The console of standard output; lines in a pipe are never cut: tables keep their width."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=128)
+
+
+def imported_dataset(experiment: Experiment, console: Console) -> Dataset:
+    """The dataset of an experiment, imported now where the cache does not hold it."""
+    from automl.data.importing import cached_dataset
+
+    data = experiment.data
+    with console.status("importing images") as status:
+        return cached_dataset(
+            data.source,
+            size=data.size,
+            split_seed=data.split_seed,
+            progress=lambda done, total: status.update(f"importing images: {done} of {total}"),
+        )
+
+
+def opened_folder(
+    experiment: Experiment, root: Path, info: DatasetInfo, *, overwrite: bool
+) -> StudyFolder:
+    """The study's folder, begun or opened, and bound to its dataset."""
+    from automl.store.layout import StudyFolder
+
+    folder = StudyFolder(root)
+    if overwrite:
+        folder.clear()
+    elif folder.dataset_file.exists():
+        # Another dataset is refused before anything is written.
+        folder.record_dataset(info)
+    folder = StudyFolder.open_or_create(root, experiment.to_json(), experiment.key())
+    folder.record_dataset(info)
+    return folder
+
+
+def ray_backend(experiment: Experiment, address: str | None) -> Backend:
+    """The backend on the cluster that is named, or on one that is started here."""
+    from automl.distributed import connection
+
+    connection.prepare_environment()
+    connection.connect(
+        os.environ.get("RAY_ADDRESS") if address is None else address,
+        worker_groups=experiment.train.workers > 1,
+    )
+    from automl.distributed.ray_backend import RayBackend
+
+    return RayBackend(experiment)
+
+
+def what_is_kept(root: Path) -> str:
+    """What an interruption leaves, in words."""
+    return f"Everything finished is in {root}." if root.exists() else "Nothing was begun."
+
+
+def same_command() -> str:
+    """The command that goes on, to be pasted."""
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    return shlex.join(["automl", *words])

@@ -1,0 +1,1 @@
+"""Bundles scored on datasets at the images' own sizes, alone and side by side; never torch."""

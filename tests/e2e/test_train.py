@@ -1,0 +1,152 @@
+"""One training by hand, as a user types it: killed, by torchrun, and from trained weights."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from automl.store.journal import read_journal
+
+pytestmark = pytest.mark.slow
+
+SPACE = """
+data: {source: data, size: [32, 32]}
+space:
+  encoder: mobilenetv3_small_050
+  decoder: fpn_lite
+  decoder_width: {choice: [16, 24], default: 16}
+  learning_rate: 2.0e-3
+  augmentation: light
+  batch_size: 4
+train: {epochs: 2}
+compress: {int8: false}
+target: {rounds: 3}
+export: {golden_samples: 2}
+"""
+
+#: Draws of dropout are a rank's own, and a batch norm takes a rank's part of a batch: this network
+#: has neither once its decoder's dropout is taken out.
+RANKED = SPACE.replace("mobilenetv3_small_050", "convnext_atto").replace("fpn_lite", "fpn")
+WITHOUT_DROPOUT = """
+import sys
+from torch import nn
+nn.Dropout2d.forward = lambda self, value: value
+sys.argv[0] = "automl"
+from automl.cli.main import main
+main()
+"""
+
+
+@pytest.fixture
+def space(tiny_dataset, tmp_path):
+    assert tiny_dataset == tmp_path / "data"
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE)
+    return file
+
+
+def epochs_of(out):
+    messages = (event.get("message", {}) for event in read_journal(out / "journal.jsonl"))
+    return [(m["epoch"], m["metrics"]) for m in messages if m.get("kind") == "epoch"]
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_undisturbed(cli, start_cli, space, tmp_path):
+    words = ["train", "--space", space, "--params", "decoder_width=24", "--epochs", 3]
+    whole = cli(*words, "--out", "whole", blocked=["ray"])
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    process = start_cli(*words, "--out", "cut")
+    first = tmp_path / "cut" / "trials"
+    while not list(first.glob("*/checkpoint/epoch-00001")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = cli(*words, "--out", "cut")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [epoch for epoch, _ in epochs_of(tmp_path / "cut")] == [1, 2, 3]
+    assert epochs_of(tmp_path / "cut") == epochs_of(tmp_path / "whole")
+    bundle = tmp_path / "cut" / "bundles" / "fp32"
+    assert cli("bundle", "verify", bundle).returncode == 0
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert manifest["params"]["decoder_width"] == 24
+    assert {"val", "test"} <= manifest["metrics"].keys()
+    assert "   3 of 3" in whole.stdout
+    assert "verified bundles:" in again.stdout
+
+    repeated = cli("reproduce", "cut", 0, "--epochs-only", 1)
+    assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
+    other = cli(*words, "--out", "cut", "--params", "batch_size=2")
+    assert other.returncode == 2
+    assert "batch_size" in other.stderr
+    assert "--overwrite" in other.stderr
+
+
+def test_two_processes_of_torchrun_train_as_one(environment, space, tmp_path):
+    space.write_text(RANKED)
+    (tmp_path / "main.py").write_text(WITHOUT_DROPOUT)
+    words = ["main.py", "train", "--space", "space.yaml", "--epochs", "2", "--out"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    ran = [
+        subprocess.run(
+            [sys.executable, *before, *words, out],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        for before, out in (([], "one"), (launch, "two"))
+    ]
+    assert [done.returncode for done in ran] == [0, 0], ran[1].stdout + ran[1].stderr
+    one, two = (epochs_of(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) == 2
+    for (_, alone), (_, together) in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=2e-4)
+    printed = ran[1].stdout
+    assert printed.count("1 of 2") == printed.count("verified bundles:") == 1
+    assert "2 processes of torchrun" in printed
+    declared = json.loads((tmp_path / "two" / "experiment.json").read_text())["experiment"]
+    assert declared["train"]["workers"] == 2
+
+
+def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tmp_path):
+    darken(shutil.copytree(tmp_path / "data", tmp_path / "new"))
+    assert cli("train", "--space", space, "--out", "old").returncode == 0
+    words = ["train", "--data", "new", "--epochs", 1, "--continue-from"]
+    held = cli(*words, "old/bundles/fp32", "--out", "held", "--ewc-lambda", 10)
+    assert held.returncode == 0, held.stdout + held.stderr
+    assert "mIoU on val" not in held.stdout
+    assert "miou on val, ewc-lambda 10" in held.stdout
+    report = json.loads((tmp_path / "held" / "continual.json").read_text())
+    assert [row["data"] for row in report["scores"]] == ["old", "new"]
+    assert report["fisher_images"] == 4
+    shipped = json.loads((tmp_path / "old" / "bundles" / "fp32" / "bundle.json").read_text())
+    old, _ = report["scores"]
+    assert old["before"]["miou"] == shipped["metrics"]["val"]["miou"]
+    manifest = json.loads((tmp_path / "held" / "bundles" / "fp32" / "bundle.json").read_text())
+    assert manifest["input"]["normalisation"] == shipped["input"]["normalisation"]
+    assert manifest["lineage"]["recipe"]["ewc_lambda"] == 10
+
+    repeated = cli("reproduce", "held", 0)
+    assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
+    other = cli(*words, "old/bundles/fp32", "--out", "held")
+    assert other.returncode == 2
+    assert "other --ewc-lambda" in other.stderr
+
+    shutil.copytree(tmp_path / "old" / "bundles" / "fp32", tmp_path / "alone")
+    alone = cli(*words, "alone", "--out", "x")
+    assert alone.returncode == 2
+    assert "a bundle alone holds no weights that can be trained" in alone.stderr
+    moved = cli(*words, shutil.copytree(tmp_path / "old" / "weights", tmp_path / "w"), "--out", "y")
+    assert moved.returncode == 0, moved.stdout + moved.stderr
+
+
+def darken(root):
+    for file in root.glob("*/images/*.png"):
+        Image.open(file).point(lambda value: value // 2).save(file)
