@@ -20,6 +20,7 @@ from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
+from automl.cli.prune import prune
 from automl.cli.quantize import quantize
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
@@ -74,6 +75,7 @@ app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)
+app.command(no_args_is_help=True)(prune)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")

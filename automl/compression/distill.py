@@ -77,12 +77,13 @@ class DistillationLoss(nn.Module):
     """The task's loss plus distillation losses, as a step of training minimises it.
 
     It is `task + logit_weight * pixel_distillation(logits) + channel_weight *
-    channel_distillation(features) + feature_weight * matching(stages)`; `matching` is needed for the
-    last alone. `channels` are those of the student's and of the teacher's decoder features. Pixels that are ignored still distil: the teacher has an
-    opinion on them. `adapter` brings the student's features to the teacher's number of channels
-    (1x1, without bias, which the softmax over space would cancel); its parameters are to be
-    trained with the student's. It is the identity where the numbers agree, and where
-    `channel_weight` is 0. A teacher's features of another size are averaged to the student's.
+    channel_distillation(features) + feature_weight * matching(stages)`; `matching` is needed for
+    the last alone. `channels` are those of the student's and of the teacher's decoder features.
+    Pixels that are ignored still distil: the teacher has an opinion on them. `adapter` brings the
+    student's features to the teacher's number of channels (1x1, without bias, which the softmax
+    over space would cancel); its parameters are to be trained with the student's. It is the
+    identity where the numbers agree, and where `channel_weight` is 0. A teacher's features of
+    another size are averaged to the student's.
 
     The loss keeps a frozen copy of `teacher` in evaluation mode, so the one given stays as it is;
     the copy is no submodule: it is neither trained, nor saved, nor switched to training mode.

@@ -18,9 +18,9 @@ class Ensemble(nn.Module):
     """Teaches the mean of its members' probabilities, softened by a temperature T.
 
     Its logits are `T * log(mean over members of softmax(logits / T))`, so that their own softmax at
-    T is that mean, and a loss of a teacher's logits need not know of it (Hinton et al. 2015, section
-    3). Features and stages, which have no mean over networks of different shapes, are those of the
-    first member.
+    T is that mean, and a loss of a teacher's logits need not know of it (Hinton et al. 2015,
+    section 3). Features and stages, which have no mean over networks of different shapes, are those
+    of the first member.
     """
 
     def __init__(self, members: Sequence[nn.Module], temperature: float) -> None:

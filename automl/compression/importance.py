@@ -6,7 +6,8 @@ units of the group's mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,18 +32,15 @@ def _bn_scale() -> Score:
     return tp.importance.BNScaleImportance()  # type: ignore[no-any-return]
 
 
-def _taylor() -> Score:
-    return tp.importance.GroupTaylorImportance()  # type: ignore[no-any-return]
-
-
 #: group_norm: squared weights (Fang et al. 2023, DepGraph, eq. 4); l1: absolute weights (Li et al.
 #: 2017); bn_scale: absolute scales of batch norms (Liu et al. 2017); taylor: |weight x gradient| of
-#: the loss (Molchanov et al. 2019, eq. 8).
+#: the loss (Molchanov et al. 2019, eq. 8), which is l1 while `as_products` holds: torch-pruning's
+#: own leaves batch norms out.
 SCORES: Mapping[ImportanceName, Callable[[], Score]] = {
     "group_norm": _group_norm,
     "l1": _l1,
     "bn_scale": _bn_scale,
-    "taylor": _taylor,
+    "taylor": _l1,
 }
 
 
@@ -73,7 +71,14 @@ def loss_gradients(
     return total
 
 
-def give_gradients(model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
-    """Put gradients where scores look for them."""
-    for name, value in model.named_parameters():
-        value.grad = gradients[name].detach().clone()
+@contextmanager
+def as_products(model: nn.Module, gradients: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let each parameter be its product with its gradient, then what it was."""
+    kept = {name: value.data for name, value in model.named_parameters()}
+    try:
+        for name, value in model.named_parameters():
+            value.data = value.data * gradients[name]
+        yield
+    finally:
+        for name, value in model.named_parameters():
+            value.data = kept[name]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from automl.compression.choice import MAX_RATIO, SHARES, ScoredGroup, least_important
-from automl.compression.importance import SCORES, give_gradients
+from automl.compression.importance import SCORES, as_products
 from automl.compression.rebuild import fit_to_state, regroup
 from automl.errors import TrialError
 from automl.models.build import SegmentationNet
@@ -44,9 +45,9 @@ _REARRANGEMENTS = frozenset(
 class PruningRule:
     """How the channels that go are chosen: see `automl.space.pruning.PruningSettings`.
 
-    The ratio counts from `full_widths` (`layer_widths` of the network before any pruning) where they
-    are given, so that steps of pruning end where one would. `gradients` (`loss_gradients`) are what
-    taylor needs.
+    The ratio counts from `full_widths` (`layer_widths` of the network before any pruning) where
+    they are given, so that steps of pruning end where one would. `gradients` (`loss_gradients`) are
+    what taylor needs.
     """
 
     importance: ImportanceName = "group_norm"
@@ -113,7 +114,6 @@ def prune(
     expected = (1, model.head.out_channels, *image_nchw.shape[2:])
     assert tuple(logits_nkhw.shape) == expected, "pruning changed the shape of the logits"
     _restore_flags(pruned, model)
-    pruned.zero_grad(set_to_none=True)
     return pruned
 
 
@@ -152,15 +152,14 @@ class _RegroupingNorm:
     get_in_channel_groups = get_out_channel_groups
 
 
-def _narrow(
-    model: SegmentationNet, image_nchw: Tensor, ratio: float, rule: PruningRule
-) -> None:
+def _narrow(model: SegmentationNet, image_nchw: Tensor, ratio: float, rule: PruningRule) -> None:
     """Prune in place; leaves `model` in eval mode, with gradients on for all parameters."""
     graph = _trace(model, image_nchw)
-    if rule.gradients is not None:
-        give_gradients(model, rule.gradients)
+    weighed = nullcontext() if rule.gradients is None else as_products(model, rule.gradients)
+    with weighed:
+        roots = list(_roots(model, graph, rule))
     # All are chosen before any goes, so that the order of the groups does not matter.
-    for cut in _choose(graph, list(_roots(model, graph, rule)), ratio, rule):
+    for cut in _choose(graph, roots, ratio, rule):
         group = graph.get_pruning_group(cut.root, _out_pruning(graph, cut.root), cut.channels)
         if graph.check_pruning_group(group):
             group.prune()
@@ -212,9 +211,7 @@ def _roots(model: SegmentationNet, graph: Any, rule: PruningRule) -> Iterator[_R
         if model.head in members or scores is None or len(scores) % blocks:
             continue
         full = len(scores) if rule.full_widths is None else rule.full_widths[name]
-        yield _Root(
-            layer=layer, group=ScoredGroup(scores=scores, blocks=blocks, full_width=full)
-        )
+        yield _Root(layer=layer, group=ScoredGroup(scores=scores, blocks=blocks, full_width=full))
 
 
 def _is_root(layer: nn.Module) -> bool:

@@ -141,7 +141,7 @@ class CompressSettings(Settings):
     students: tuple[Student, ...] = (Student(pruning_ratio=0.25),)
     """The students of each winner; [] for none."""
     family: Family | None = None
-    """More students of each winner, declared by their ratios, such as {ratios: [0.25, 0.5, 0.7]}; null:
+    """More students of each winner, by their ratios, such as {ratios: [0.25, 0.5, 0.7]}; null:
     none."""
     min_pruning_speedup: Annotated[float, Field(ge=1)] = 1.05
     """Least speed of a pruned student against its teacher, timed side by side; a slower one is kept

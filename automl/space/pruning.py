@@ -21,7 +21,7 @@ class PruningSettings(Settings):
     bn_scale: the scales of its batch norms, layers without one stay; taylor: what the loss would
     change by without it, to first order."""
     scope: ScopeName = "layer"
-    """Where the ratio holds. layer: for every layer; global: for all channels together, so that more
-    go where they matter less."""
+    """Where the ratio holds. layer: for every layer; global: for all channels together, so that
+    more go where they matter less."""
     steps: Count = 1
     """Prunings with a share of the fine-tuning after each; 1: all at once."""

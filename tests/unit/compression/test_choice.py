@@ -16,8 +16,9 @@ from automl.compression.choice import (
 
 
 def group(scores, *, blocks=1, full=None):
-    scores = torch.tensor(scores, dtype=torch.float32)
-    return ScoredGroup(scores=scores, blocks=blocks, full_width=len(scores) if full is None else full)
+    width = len(scores) if full is None else full
+    values = torch.tensor(scores, dtype=torch.float32)
+    return ScoredGroup(scores=values, blocks=blocks, full_width=width)
 
 
 scores_of = st.lists(st.floats(0.01, 10), min_size=16, max_size=64)

@@ -242,9 +242,7 @@ def rule_of(model, importance, scope="layer", widths=None):
         images = torch.randn(2, 3, 64, 64, generator=generator)
         target = torch.zeros(2, 64, 64).long()
         gradients = loss_gradients(model, [(images, target)], nn.functional.cross_entropy)
-    return PruningRule(
-        importance=importance, scope=scope, gradients=gradients, full_widths=widths
-    )
+    return PruningRule(importance=importance, scope=scope, gradients=gradients, full_widths=widths)
 
 
 @pytest.mark.parametrize("importance", ["l1", "bn_scale", "taylor"])
