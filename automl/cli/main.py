@@ -16,6 +16,7 @@ from automl.cli.bundle import bundle_app
 from automl.cli.compare import compare
 from automl.cli.cross_validate import cross_validate
 from automl.cli.data import data_app
+from automl.cli.distill import distill
 from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
 from automl.cli.predict import predict
@@ -76,6 +77,7 @@ app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)
 app.command(no_args_is_help=True)(prune)
+app.command(no_args_is_help=True)(distill)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")

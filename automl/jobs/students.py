@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from automl.compression.distill import DistillationLoss, DistillationSettings, feature_channels
 from automl.compression.matching import FeatureMatching, stage_shapes
 from automl.data.dataset import Dataset
@@ -102,8 +104,8 @@ def distilled(lesson: Lesson) -> TrainedNetwork:
 
 
 def teaching_loss(
-    student: SegmentationNet,
-    teacher: SegmentationNet,
+    student: nn.Module,
+    teacher: nn.Module,
     *,
     settings: DistillationSettings,
     params: TrialParameters,
