@@ -9,8 +9,9 @@ from automl.records import Candidate
 from automl.store.markdown import markdown_table
 
 _PREFACE = (
-    "Pruned students in FP32, each timed in turns with its teacher. One that is refused is no faster: "
-    "it is kept for its size alone, and is on the front only where the size is an objective."
+    "Pruned students in FP32, each timed in turns with its teacher. One that is refused is no "
+    "faster: it is kept for its size alone, and is on the front only where the size is an "
+    "objective."
 )
 
 
