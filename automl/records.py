@@ -166,11 +166,39 @@ class TrialConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedChoice:
+    """How a trial trains, where that was measured at its start; it keeps to it ever after.
+
+    `step_ms` is what a step took in each way that was tried, `prepare_ms` what making its batch
+    took; `not_compiled` says why the network is not compiled although that was asked for.
+    """
+
+    precision: str
+    layout: str = "channels_last"
+    compiled: bool = False
+    loader_workers: int = 0
+    step_ms: Mapping[str, float] = field(default_factory=dict)
+    prepare_ms: float | None = None
+    not_compiled: str | None = None
+
+    def __str__(self) -> str:
+        threads, why = self.loader_workers, self.not_compiled
+        parts = {
+            self.precision: True,
+            self.layout.replace("_", "-"): True,
+            "compiled": self.compiled,
+            f"not compiled ({why})": why is not None,
+            f"{threads} loader thread(s)": threads > 0,
+        }
+        return ", ".join(text for text, holds in parts.items() if holds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialMessage:
     """What a running trial tells the study; `seconds` counts from the start of this attempt.
 
     `costs` comes once, before any training; `epoch` after each epoch, its checkpoint being on
-    disk already; `end` last, with the trial's status.
+    disk already; `end` last, with the trial's status. `speed` comes with epochs, where measured.
     """
 
     kind: Literal["costs", "epoch", "end"]
@@ -180,6 +208,7 @@ class TrialMessage:
     measurements: tuple[Measurement, ...] = ()
     status: TrialStatus | None = None
     reason: str | None = None
+    speed: SpeedChoice | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "end") != (self.status is not None):

@@ -27,8 +27,8 @@ from automl.jobs.settings import fit_settings, supervised_loss
 from automl.measurement.quality import SegmentationScores
 from automl.measurement.repeats import mean_interval
 from automl.records import Verdict
-from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
 from automl.training.evaluation import normalise
 from automl.training.loop import fit
 

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -95,7 +96,15 @@ def measure_trial(dataset: Dataset, params: TrialParameters, epochs: int) -> Non
     print(f"  steps / training epochs    {own:7.1%}")
 
 
-def measure_steps(dataset: Dataset, params: TrialParameters, rounds: int) -> None:
+def measure_steps(
+    dataset: Dataset,
+    params: TrialParameters,
+    rounds: int,
+    *,
+    precision: str = "fp32",
+    most_batches: int | None = None,
+) -> dict[str, list[float]]:
+    """Throughputs of ours over the bare loop's, a round each; the first round warms up."""
     train = Experiment.from_json({"space": {"encoder": params.encoder}}).train
     settings = fit_settings(
         params, train, normalisation=dataset.info.normalisation, seed=0, epochs=2 * rounds + 2
@@ -105,34 +114,39 @@ def measure_steps(dataset: Dataset, params: TrialParameters, rounds: int) -> Non
         batch_size=params.batch_size, augmentation=params.augmentation, shuffle=True
     )
     model = build_network(params, dataset.info, seed=0).to(memory_format=torch.channels_last)
-    ours = _our_stepper(copy.deepcopy(model), dataset, params, settings)
+    ours = our_stepper(copy.deepcopy(model), dataset, params, settings, precision)
+    raw = list(islice(epoch_batches(split, batching, epoch=0), most_batches))
     prepared = [
-        (normalise(batch.images_nhwc, settings.normalisation), batch.masks_nhw)
-        for batch in epoch_batches(split, batching, epoch=0)
+        (normalise(batch.images_nhwc, settings.normalisation), batch.masks_nhw) for batch in raw
     ]
-    bare = _BareLoop(model, dataset, params, settings)
-    raw = list(epoch_batches(split, batching, epoch=0))
+    bare = BareLoop(model, dataset, params, settings, precision)
     seconds: dict[str, list[float]] = {"bare": [], "steps": [], "whole": []}
     for epoch in range(rounds + 1):
+        loaded = islice(epoch_batches(split, batching, epoch=epoch), most_batches)
         turns = {
             "bare": partial(bare.epoch, prepared),
             "steps": partial(ours.run_epoch, raw, 2 * epoch),
-            "whole": partial(
-                ours.run_epoch, epoch_batches(split, batching, epoch=epoch), 2 * epoch + 1
-            ),
+            "whole": partial(ours.run_epoch, loaded, 2 * epoch + 1),
         }
         # Each takes each place in turn: what comes first in a round meets colder caches.
         names = list(turns)
         for name in names[epoch % 3 :] + names[: epoch % 3]:
             seconds[name].append(_cpu_seconds(turns[name]))
-    steps, whole = (
-        [bare / own for bare, own in zip(seconds["bare"][1:], seconds[name][1:], strict=True)]
-        for name in ("steps", "whole")
-    )
-    print(f"throughput against a bare loop, {rounds} rounds, median (lowest to highest):")
-    for name, ratios in (("our steps alone", steps), ("with loading and augmenting", whole)):
-        spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
-        print(f"  {name:<30} {statistics.median(ratios):.3f} ({spread})")
+    return {
+        label: [
+            bare / own for bare, own in zip(seconds["bare"][1:], seconds[name][1:], strict=True)
+        ]
+        for label, name in (
+            ("our steps alone", "steps"),
+            ("with loading and augmenting", "whole"),
+        )
+    }
+
+
+def print_ratios(ratios: dict[str, list[float]]) -> None:
+    for name, values in ratios.items():
+        spread = f"{min(values):.3f} to {max(values):.3f}"
+        print(f"  {name:<30} {statistics.median(values):.3f} ({spread})", flush=True)
 
 
 def _cpu_seconds(work: Callable[[], object]) -> float:
@@ -142,11 +156,15 @@ def _cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def _our_stepper(
-    model: torch.nn.Module, dataset: Dataset, params: TrialParameters, settings: FitSettings
+def our_stepper(
+    model: torch.nn.Module,
+    dataset: Dataset,
+    params: TrialParameters,
+    settings: FitSettings,
+    precision_name: str,
 ) -> Stepper:
     device = torch.device("cpu")
-    precision = resolve_precision("fp32", device)
+    precision = resolve_precision(precision_name, device)
     module = TrainingStep(model, supervised_loss(params, dataset.info))
     batching = BatchSettings(batch_size=settings.batch_size, shuffle=True)
     return Stepper(
@@ -164,7 +182,7 @@ def _our_stepper(
     )
 
 
-class _BareLoop:
+class BareLoop:
     """Forward, loss, backward, step."""
 
     def __init__(
@@ -173,16 +191,20 @@ class _BareLoop:
         dataset: Dataset,
         params: TrialParameters,
         settings: FitSettings,
+        precision_name: str,
     ) -> None:
         self.model = model.train()
+        self.amp = precision_name == "bf16"
         self.loss = supervised_loss(params, dataset.info).loss
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=settings.learning_rate, fused=True
         )
 
     def epoch(self, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Train on batches."""
         for images, target in batches:
-            loss = self.loss(self.model(images), target)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.amp):
+                loss = self.loss(self.model(images), target)
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
@@ -204,7 +226,8 @@ def main() -> None:
     )
     height, width = dataset.info.size
     print(f"{params.encoder} + {params.decoder}, {dataset.info.name} at {height} x {width}, CPU")
-    measure_steps(dataset, params, arguments.rounds)
+    print(f"throughput against a bare loop, {arguments.rounds} rounds, median (lowest to highest):")
+    print_ratios(measure_steps(dataset, params, arguments.rounds))
     measure_trial(dataset, params, arguments.epochs)
 
 

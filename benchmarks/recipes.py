@@ -27,10 +27,10 @@ import torch
 
 from automl.data.importing import cached_dataset
 from automl.jobs.network import build_network
-from automl.jobs.settings import fit_settings, supervised_loss
+from automl.jobs.settings import deeply_supervised, fit_settings, supervised_loss
 from automl.records import Verdict
-from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
 from automl.store.atomic import write_text
 from automl.training.loop import fit
 
@@ -46,6 +46,8 @@ BASELINE = "baseline"
 #: What each recipe changes in the baseline's parameters.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     BASELINE: {},
+    "half the epochs": {},
+    "schedule constant": {"schedule": "constant"},
     "class_weights none": {"class_weights": "none"},
     "class_weights effective": {"class_weights": "effective"},
     "oversample effective": {"oversample": "effective"},
@@ -56,12 +58,28 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "label_smoothing 0.1": {"label_smoothing": 0.1},
     "ohem_share 0.25": {"ohem_share": 0.25},
     "boundary_weight 5": {"boundary_weight": 5.0},
+    "deep_supervision 0.4": {"deep_supervision": 0.4},
     "augmentation none": {"augmentation": "none"},
     "augmentation medium": {"augmentation": "medium"},
     "augmentation strong": {"augmentation": "strong"},
+    "augmentation trivial": {"augmentation": "trivial"},
     "cutmix 0.5": {"cutmix": 0.5},
+    "classmix 0.5": {"classmix": 0.5},
+    "copy_paste 0.5": {"copy_paste": 0.5},
+    "mixup 0.5": {"mixup": 0.5},
     "optimizer sgd": {"optimizer": "sgd", "learning_rate": 3e-2},
+    "optimizer lion": {"optimizer": "lion", "learning_rate": 5e-4, "weight_decay": 5e-2},
+    "schedule cosine_restarts": {"schedule": "cosine_restarts"},
+    "schedule one_cycle": {"schedule": "one_cycle"},
+    "schedule polynomial": {"schedule": "polynomial"},
+    "ema_decay 0.99": {"ema_decay": 0.99},
+    "layer_decay 0.7": {"layer_decay": 0.7},
+    "init kaiming": {"init": "kaiming"},
+    "init orthogonal": {"init": "orthogonal"},
+    "head_bias prior": {"head_bias": "prior"},
 }
+#: Recipes that train for a share of the epochs.
+SHORTER: Mapping[str, float] = {"half the epochs": 0.5}
 #: Classes that count as rare: so many, those with the smallest share of the train pixels.
 RARE = 3
 
@@ -96,8 +114,10 @@ def train(job: Job) -> dict[str, Any]:
     params = replace(BASE, **RECIPES[job.recipe])
     curve = _Curve()
     started = time.process_time()
+    model = build_network(params, info, seed=job.seed)
+    loss = deeply_supervised(supervised_loss(params, info), model, params, info, job.seed)
     scores = fit(
-        build_network(params, info, seed=job.seed),
+        model,
         dataset,
         fit_settings(
             params,
@@ -105,7 +125,7 @@ def train(job: Job) -> dict[str, Any]:
             normalisation=info.normalisation,
             seed=job.seed,
         ),
-        step_loss=supervised_loss(params, info),
+        step_loss=loss,
         reporter=curve,
     ).scores
     share = dict(zip(info.classes, info.class_pixel_share, strict=True))
@@ -167,7 +187,7 @@ def wanted(options: argparse.Namespace) -> list[Job]:
         Job(
             recipe=name,
             seed=seed,
-            epochs=options.epochs,
+            epochs=round(options.epochs * SHORTER.get(name, 1.0)),
             source=options.data,
             size=tuple(options.size),
         )

@@ -19,6 +19,7 @@ from automl.cli.data import data_app
 from automl.cli.distill import distill
 from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
+from automl.cli.jobs import status, stop, submit, watch
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
 from automl.cli.prune import prune
@@ -78,6 +79,13 @@ app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)
 app.command(no_args_is_help=True)(prune)
 app.command(no_args_is_help=True)(distill)
+app.command(
+    no_args_is_help=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(submit)
+app.command()(status)
+app.command(no_args_is_help=True)(watch)
+app.command(no_args_is_help=True)(stop)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(agent_app, name="agent")
 app.add_typer(data_app, name="data")

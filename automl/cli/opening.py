@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -59,17 +61,33 @@ def opened_folder(
     return folder
 
 
-def ray_backend(experiment: Experiment, address: str | None) -> Backend:
-    """The backend on the cluster that is named, or on one that is started here."""
+def ray_backend(
+    experiment: Experiment,
+    address: str | None,
+    *,
+    dashboard: bool = False,
+    wait_s: float | None = None,
+) -> Backend:
+    """The backend on the cluster that is named, or on one that is started here.
+
+    With `dashboard` Ray's is started, too, and told of; with `wait_s` workers that come by demand
+    are waited for.
+    """
     from automl.distributed import connection
 
     connection.prepare_environment()
-    connection.connect(
+    url = connection.connect(
         os.environ.get("RAY_ADDRESS") if address is None else address,
         worker_groups=experiment.train.workers > 1,
+        dashboard=dashboard,
     )
+    if dashboard:
+        typer.echo(f"dashboard  {'none on this cluster' if url is None else url}")
+    from automl.distributed.growth import wait_for_workers
     from automl.distributed.ray_backend import RayBackend
 
+    if wait_s is not None:
+        wait_for_workers(experiment, wait_s)
     return RayBackend(experiment)
 
 

@@ -113,9 +113,16 @@ def message_text(
             if o.metric in message.metrics
         )
         pause = "" if verdict is Verdict.CONTINUE else "  waits here"
-        return f"{head}  epoch {message.epoch:>3}  {scores}{pause}"
+        return f"{head}  epoch {message.epoch:>3}  {scores}{_speed_text(message)}{pause}"
     reason = f": {message.reason}" if message.reason else ""
     return f"{head}  {message.status}{reason}"
+
+
+def _speed_text(message: TrialMessage) -> str:
+    """How the trial trains, where that was measured; told once."""
+    if message.speed is None or message.epoch != 1:
+        return ""
+    return f"  in {message.speed}"
 
 
 def promotion_text(config: TrialConfig, epoch: int) -> str:

@@ -49,6 +49,21 @@ def search(
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster; default: $RAY_ADDRESS, or one started here.")
     ] = None,
+    wait_for_workers: Annotated[
+        str | None,
+        typer.Option(
+            help="How long to wait, such as 20m, for workers of a cluster that grows by demand: as "
+            "many as search.concurrent asks for, or one."
+        ),
+    ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option("--dashboard", help="Start Ray's dashboard, too, on this machine alone."),
+    ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Programs that follow the study: tensorboard, mlflow, or both by comma."),
+    ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Run in this process, without Ray.")
     ] = False,
@@ -64,9 +79,12 @@ def search(
     """
     from automl.cli.experiment import load_checked
     from automl.space.loading import Overrides
+    from automl.tracking.choice import programs_of
 
     if local and address is not None:
         raise UsageError("--local and --address exclude each other: give one of them")
+    if local and (dashboard or wait_for_workers is not None):
+        raise UsageError("--dashboard and --wait-for-workers are Ray's: leave out --local")
     overrides = Overrides(
         trials=trials,
         epochs=epochs,
@@ -76,9 +94,17 @@ def search(
         workers=workers_per_trial,
     )
     root = Path("results", Path(space).stem) if out is None else out
+    where = _Where(
+        local=local,
+        address=address,
+        overwrite=overwrite,
+        dashboard=dashboard,
+        wait_s=_seconds(wait_for_workers),
+        programs=programs_of(track),
+    )
     try:
         experiment = load_checked(space, overrides)
-        _run(experiment, root, _Where(local=local, address=address, overwrite=overwrite))
+        _run(experiment, root, where)
     except KeyboardInterrupt:
         typer.echo(
             f"\nStopped. {what_is_kept(root)} To continue: {same_command()}\n"
@@ -95,6 +121,9 @@ class _Where:
     local: bool
     address: str | None
     overwrite: bool
+    dashboard: bool = False
+    wait_s: float | None = None
+    programs: tuple[str, ...] = ()
 
 
 def _run(experiment: Experiment, root: Path, where: _Where) -> None:
@@ -106,6 +135,7 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     )
     from automl.cli.interruption import InterruptibleProgress, interruptible
     from automl.cli.progress import showing_progress
+    from automl.cli.tracking import tracked
 
     console = plain_console()
     from automl.stages.pipeline import run_study
@@ -121,13 +151,18 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
         latency = backend.stopwatch().describe()
         for line in describe_plan(experiment, backend.describe(), latency, root):
             console.print(line, highlight=False, markup=False)
-        with showing_progress(console, experiment.objectives) as progress:
+        with (
+            showing_progress(console, experiment.objectives) as progress,
+            tracked(
+                InterruptibleProgress(progress, interruption), folder, where.programs
+            ) as narrator,
+        ):
             study = Study(
                 experiment=experiment,
                 folder=folder,
                 dataset=dataset,
                 backend=backend,
-                narrator=InterruptibleProgress(progress, interruption),
+                narrator=narrator,
             )
             report = run_study(study, clock=time.monotonic)
     console.print(describe_report(report, root))
@@ -135,7 +170,11 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
 
 @contextmanager
 def _backend(experiment: Experiment, where: _Where) -> Iterator[Backend]:
-    backend = _local(experiment) if where.local else ray_backend(experiment, where.address)
+    backend = (
+        _local(experiment)
+        if where.local
+        else ray_backend(experiment, where.address, dashboard=where.dashboard, wait_s=where.wait_s)
+    )
     try:
         yield backend
     finally:
@@ -146,3 +185,12 @@ def _local(experiment: Experiment) -> Backend:
     from automl.backend import LocalBackend
 
     return LocalBackend(experiment)
+
+
+def _seconds(text: str | None) -> float | None:
+    from automl.space.fields import seconds_of
+
+    try:
+        return None if text is None else seconds_of(text)
+    except ValueError as fault:
+        raise UsageError(f"--wait-for-workers: {fault}") from None

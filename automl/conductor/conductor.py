@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from automl.conductor.budget import Budget, planned_epochs
 from automl.conductor.failures import FailureStreak
 from automl.conductor.mirror import Mirror, NoMirror
+from automl.conductor.observers import Observers
 from automl.conductor.search_state import SearchState
 from automl.conductor.snapshot import Best, Observer, Snapshot, time_left
 from automl.conductor.trial_state import TrialState
@@ -55,7 +56,7 @@ class Conductor:
     ) -> None:
         self.plan = plan
         self._journal = journal
-        self._observer = observer
+        self._observer = Observers(observer)
         self._clock = clock
         mirror = NoMirror() if mirror is None else mirror
         self._state = SearchState(plan, mirror, extra_points)
@@ -72,6 +73,11 @@ class Conductor:
         mirror.publish()
 
     # ------------------------------------------------------------------ what backends call
+
+    def watch(self, observer: Observer) -> None:
+        """Let one more observer see what follows; it sees the state now at once."""
+        self._observer.add(observer)
+        observer.on_snapshot(self.snapshot())
 
     def next_trial(self) -> TrialConfig | None:
         """The next trial to run, from its checkpoint where it has one; None for nothing now.
@@ -154,6 +160,8 @@ class Conductor:
                 min(1.0, tally.epochs / self._planned_epochs), elapsed_s, search.time_budget_s
             ),
             best=self._best(),
+            front=tally.front(),
+            default=tally.losses(0),
         )
 
     # ------------------------------------------------------------------ what comes next

@@ -140,7 +140,20 @@ class SearchState:
             told = {} if status is TrialStatus.FAILED else missed
             for listener in (self.proposer, self._mirror):
                 listener.reject(number, told)
+        elif status is TrialStatus.COMPLETED:
+            self._stands_for_later_epochs(trial)
         self._show_end(trial, status)
+
+    def _stands_for_later_epochs(self, trial: TrialState) -> None:
+        """A trial that ended by itself gets no better: its last scores count for all epochs."""
+        losses = trial.losses(self._plan.objectives, trial.last_epoch)
+        if losses is None:
+            return
+        values = _values(self._plan.objectives, losses)
+        for epoch in self._fidelities:
+            if epoch > trial.last_epoch:
+                for listener in (self.proposer, self._mirror):
+                    listener.observe(trial.config.number, epoch, values)
 
     def _show_end(self, trial: TrialState, status: TrialStatus) -> None:
         objectives = self._plan.objectives

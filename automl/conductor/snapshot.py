@@ -21,7 +21,8 @@ class Snapshot:
     """Counts of trials by state, the front's size, and the times in seconds.
 
     `epochs` counts full epochs, one on half of the data as a half. `planned_epochs` is what the
-    rungs let the planned trials train at most.
+    rungs let the planned trials train at most. `front` has the losses of each trial of the front,
+    and `default` those of trial 0, None before its first epoch.
     """
 
     planned: int
@@ -37,6 +38,8 @@ class Snapshot:
     elapsed_s: float
     time_left_s: float | None
     best: Best | None
+    front: tuple[tuple[float, ...], ...] = ()
+    default: tuple[float, ...] | None = None
 
     @property
     def ended(self) -> int:

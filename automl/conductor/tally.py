@@ -33,6 +33,14 @@ class Tally:
         """How many trials in a row were judged without a change of the front."""
         return self._since_front_changed
 
+    def front(self) -> tuple[tuple[float, ...], ...]:
+        """The losses of each trial of the front, by number."""
+        return tuple(tuple(self._rows[number]) for number in sorted(self._front))
+
+    def losses(self, number: int) -> tuple[float, ...] | None:
+        """The latest losses of one trial; None before its first epoch."""
+        return None if number not in self._rows else tuple(self._rows[number])
+
     def leader(self) -> tuple[int, Row] | None:
         """The number and the losses of the trial that leads in the first loss."""
         if not self._front:

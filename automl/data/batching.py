@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -43,6 +43,16 @@ class Batch:
     second_masks_nhw: torch.Tensor | None = None
     first_share: float = 1.0
 
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from while the host goes on."""
+        seconds = self.second_masks_nhw
+        return replace(
+            self,
+            images_nhwc=self.images_nhwc.pin_memory(),
+            masks_nhw=self.masks_nhw.pin_memory(),
+            second_masks_nhw=None if seconds is None else seconds.pin_memory(),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSettings:
@@ -55,7 +65,8 @@ class BatchSettings:
     `copy_paste` and `mixup` are the probabilities of these mixes for each global batch
     (`data/mixing`). `oversample`, in training, says which images come more often than others
     (`data/oversampling.py`). `loader_workers` threads prepare batches ahead; 0 prepares each when
-    asked.
+    asked. `pinned` batches lie in memory that a GPU copies from while the host goes on; it needs
+    one.
     """
 
     batch_size: int
@@ -70,6 +81,7 @@ class BatchSettings:
     global_rank: int = 0
     world_size: int = 1
     loader_workers: int = 0
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.world_size <= self.batch_size:
@@ -179,12 +191,13 @@ class EpochPlan:
         layers = self._layers(number)
         samples = mixed(layers, mine, lambda place: self._sample(number, place))
         seconds = [sample.second_hw for sample in samples if sample.second_hw is not None]
-        return Batch(
+        batch = Batch(
             images_nhwc=torch.from_numpy(np.stack([sample.image_hwc for sample in samples])),
             masks_nhw=_labels([sample.mask_hw for sample in samples]),
             second_masks_nhw=_labels(seconds) if seconds else None,
             first_share=layers[-1].share if seconds else 1.0,
         )
+        return batch.pinned() if settings.pinned else batch
 
     def _layers(self, number: int) -> list[Layer]:
         """The mixes of global batch `number`, in their order."""

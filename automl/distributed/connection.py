@@ -56,8 +56,12 @@ def prepare_environment() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 
-def connect(address: str | None, *, worker_groups: bool = False) -> None:
+def connect(
+    address: str | None, *, worker_groups: bool = False, dashboard: bool = False
+) -> str | None:
     """Join the cluster at `address`, or start one on this machine's loopback.
+
+    Returns the address of Ray's dashboard, or None where the cluster has none.
 
     A cluster that is started here for `worker_groups` has Ray's dashboard: Ray Train asks it who
     is alive, and without it never frees what a group held whose trial was killed.
@@ -71,21 +75,21 @@ def connect(address: str | None, *, worker_groups: bool = False) -> None:
     import ray  # noqa: PLC0415  the environment is read at import
 
     if ray.is_initialized():
-        return
+        return None
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
         _check_answers(address)
         # The nodes of a cluster were started with an environment of their own.
         how |= {"address": address, "runtime_env": {"env_vars": dict(_ENVIRONMENT)}}
     else:
-        how |= {**_cluster_here(), "include_dashboard": worker_groups}
+        how |= {**_cluster_here(), "include_dashboard": worker_groups or dashboard}
     if address is None and worker_groups:
         port = _free_port()
         os.environ[_PORT] = str(port)
         # Else what frees a dead group's resources cannot tell this cluster from another one here.
         how["runtime_env"] = {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
     try:
-        ray.init(**how)
+        url = ray.init(**how).dashboard_url
     except Exception as fault:  # Ray raises bare ones where a process of its own does not start.
         where = "cannot be started here" if address is None else f"cannot be joined at {address}"
         raise UsageError(f"Ray {where}: {fault}; --local runs without Ray") from fault
@@ -93,6 +97,7 @@ def connect(address: str | None, *, worker_groups: bool = False) -> None:
         os.environ.pop(_PORT, None)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    return f"http://{url}" if url else None
 
 
 def _free_port() -> int:

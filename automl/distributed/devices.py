@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray
 
-from automl.space.experiment import TrainSettings
+from automl.space.training import TrainSettings
 
 
 def trains_on_gpu(train: TrainSettings) -> bool:

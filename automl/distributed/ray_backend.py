@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from automl.conductor.conductor import Conductor
 from automl.distributed.devices import trains_on_gpu
 from automl.distributed.probe import find_probe, probe_stopwatch
 from automl.distributed.slots import slots_of
+from automl.distributed.study_metrics import StudyMetrics
 from automl.distributed.tune_run import TuneSettings, run_on_tune
 from automl.distributed.worker_group import train_in_worker_group
 from automl.errors import StudyError
@@ -51,6 +53,17 @@ def _run_one(config: TrialConfig, reporter: Reporter, *, context: JobContext) ->
         run_trial(config, context, reporter)
     else:
         run_trial(config, context, reporter, train=train_in_worker_group)
+
+
+def _metrics(conductor: Conductor, context: JobContext) -> StudyMetrics:
+    fidelity = context.experiment.fidelity
+    num_images = context.dataset().info.counts["train"]
+    return StudyMetrics(
+        context.study_root.name,
+        conductor.plan,
+        images_of=lambda epoch: round(num_images * fidelity.at(epoch).data_share),
+        clock=time.time,
+    )
 
 
 class RayBackend:
@@ -101,6 +114,7 @@ class RayBackend:
             spared_node=None if self._probe is None else self._probe.node_id,
             journal=context.folder.journal_file if in_groups else None,
         )
+        conductor.watch(_metrics(conductor, context))
         run_on_tune(conductor, partial(_run_one, context=context), settings)
 
     def map_jobs(

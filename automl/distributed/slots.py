@@ -36,7 +36,7 @@ def slots_of(
         kind = "GPU" if on_gpu else "CPU"
         raise UsageError(
             f"train.workers: given {workers}; allowed here: at most {places}, "
-            f"the {kind}s of this Ray cluster"
+            f"the {kind}s of this Ray cluster; workers that come by demand need --wait-for-workers"
         )
     fitting = places // workers
     trials = fitting if wanted == "auto" else min(wanted, fitting)

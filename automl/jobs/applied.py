@@ -23,15 +23,27 @@ from automl.jobs.applied_data import (
 )
 from automl.jobs.applied_fidelity import fidelity_faults
 from automl.jobs.applied_loss import LOSS_PROOFS, other_in_loss
+from automl.jobs.applied_manner import manner_faults
 from automl.jobs.applied_network import (
     other_decoder,
     other_encoder,
+    other_head_bias,
+    other_init,
     other_pruning,
     other_weights,
     other_width,
 )
 from automl.jobs.applied_policy import policy_faults
-from automl.jobs.applied_steps import other_learning_rate, other_optimizer, other_weight_decay
+from automl.jobs.applied_recipe import (
+    other_average,
+    other_deep_supervision,
+    other_encoder_factor,
+    other_freezing,
+    other_layer_decay,
+    other_learning_rate,
+    other_schedule,
+)
+from automl.jobs.applied_steps import other_optimizer, other_weight_decay
 from automl.jobs.live import Live, Proof, Sample
 from automl.training.loop import Run
 
@@ -56,6 +68,7 @@ def verify_applied(sample: Sample, run: Run) -> None:
     precision = _other_precision(live)
     if precision is not None:
         faults["train.precision"] = f"declared {sample.precision!r}, live {precision}"
+    faults |= manner_faults(sample.manner, run)
     faults |= policy_faults(sample.policy, run.plan.augmentation)
     stretch = sample.fidelity.at(run.epochs_done + 1)
     faults |= fidelity_faults(stretch, sample.params.batch_size, sample.info, run)
@@ -77,7 +90,21 @@ def _other_weights(live: Live) -> str | None:
     """Only before any training: a run that goes on has the weights that it trained."""
     if live.run.epochs_done > 0:
         return None
-    return other_weights(live.params, live.model, live.twin)
+    return other_weights(live.params, live.model, live.twin, live.sample.seed)
+
+
+def _other_init(live: Live) -> str | None:
+    """Only before any training, as for the weights."""
+    if live.run.epochs_done > 0:
+        return None
+    return other_init(live.params, live.model, live.sample.seed)
+
+
+def _other_head_bias(live: Live) -> str | None:
+    """Only before any training, as for the weights."""
+    if live.run.epochs_done > 0:
+        return None
+    return other_head_bias(live.params, live.model, live.sample.info)
 
 
 def _other_precision(live: Live) -> str | None:
@@ -106,13 +133,21 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         "decoder_width": Proof(
             lambda live: other_width(live.params, live.model), needs=("pruning_ratio",)
         ),
-        "pretrained": Proof(_other_weights, needs=("encoder",)),
+        "init": Proof(_other_init, needs=("decoder_width",)),
+        "head_bias": Proof(_other_head_bias),
+        "pretrained": Proof(_other_weights, needs=("encoder", "init")),
         **{name: Proof(_in_loss(name)) for name in LOSS_PROOFS},
+        "deep_supervision": Proof(other_deep_supervision),
         "augmentation": Proof(other_augmentation),
         **{name: Proof(other_mix(name)) for name in MIXES},
         "oversample": Proof(other_oversampling),
         "optimizer": Proof(other_optimizer),
-        "learning_rate": Proof(other_learning_rate),
+        "schedule": Proof(other_schedule),
+        "learning_rate": Proof(other_learning_rate, needs=("schedule",)),
+        "encoder_lr_factor": Proof(other_encoder_factor, needs=("optimizer",)),
+        "layer_decay": Proof(other_layer_decay, needs=("optimizer",)),
+        "freeze_epochs": Proof(other_freezing),
+        "ema_decay": Proof(other_average),
         "weight_decay": Proof(other_weight_decay),
         "batch_size": Proof(other_batch_size),
     }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from automl.compression.choice import GRID, kept_channels
 from automl.models.build import SegmentationNet, build_model
+from automl.models.initialisation import INITS, LEAST_SHARE, drawn_layers, drawn_weight
 from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.models.weights import fitting_weights
 from automl.records import DatasetInfo
@@ -84,8 +85,28 @@ def other_pruning(
     return None
 
 
+def other_init(params: TrialParameters, model: SegmentationNet, seed: int) -> str | None:
+    """How the decoder's weights were drawn, where the sample names another way."""
+    live = next((kind for kind in INITS if _drawn_by(kind, model, seed)), "default")
+    return None if live == params.init else live
+
+
+def other_head_bias(
+    params: TrialParameters, model: SegmentationNet, info: DatasetInfo
+) -> str | None:
+    """The first probabilities of the classes, where they are not those of the sample's biases."""
+    assert model.head.bias is not None
+    shares = torch.tensor(info.class_pixel_share).clamp_min(LEAST_SHARE)
+    even = torch.full_like(shares, 1 / len(shares))
+    wanted = shares / shares.sum() if params.head_bias == "prior" else even
+    live = model.head.bias.detach().cpu().softmax(0)
+    if torch.allclose(live, wanted, rtol=1e-3, atol=1e-5):
+        return None
+    return f"probabilities {', '.join(f'{value:.4g}' for value in live.tolist())}"
+
+
 def other_weights(
-    params: TrialParameters, model: SegmentationNet, twin: SegmentationNet
+    params: TrialParameters, model: SegmentationNet, twin: SegmentationNet, seed: int
 ) -> str | None:
     """Where the encoder's weights come from, in words, where the sample names another source."""
     live = _matrices(model.encoder.model)
@@ -94,11 +115,29 @@ def other_weights(
         file = fitting_weights(_network(twin), Path(params.pretrained))
         foreign = [name for name in file if name in live and not _within(live[name], file[name])]
         return f"{len(foreign)} tensors that are not the file's" if foreign else None
+    if params.init != "default" and not params.pretrained:
+        drawn = _not_drawn(params.init, model.encoder, seed)
+        return f"{len(drawn)} layers that were not drawn anew" if drawn else None
     own = [name for name, value in live.items() if _within(value, scratch[name])]
     if params.pretrained:
         return "weights from scratch" if 2 * len(own) > len(live) else None
     others = len(live) - len(own)
     return f"{others} tensors that are not those of the seed" if others else None
+
+
+def _drawn_by(kind: str, model: SegmentationNet, seed: int) -> bool:
+    return not _not_drawn(kind, model.decoder, seed)
+
+
+def _not_drawn(kind: str, part: nn.Module, seed: int) -> list[str]:
+    """The layers of a part that `redraw` gives other weights than they have."""
+    return [
+        name
+        for name, layer in drawn_layers(part).items()
+        if not torch.allclose(
+            layer.weight.detach().cpu(), drawn_weight(name, layer, kind, seed), atol=1e-6
+        )
+    ]
 
 
 def _network(model: SegmentationNet) -> nn.Module:

@@ -10,6 +10,7 @@ from automl.jobs.live import Live, listed
 #: Class and fixed options of each optimizer.
 OPTIMIZERS: Mapping[str, tuple[str, tuple[tuple[str, object], ...]]] = {
     "adamw": ("AdamW", ()),
+    "lion": ("Lion", (("betas", (0.9, 0.99)),)),
     "sgd": ("SGD", (("momentum", 0.9), ("nesterov", True))),
 }
 
@@ -26,15 +27,6 @@ def other_optimizer(live: Live) -> str | None:
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     left_out = [p for p in live.model.parameters() if p.requires_grad and id(p) not in trained]
     return f"{name} without {len(left_out)} parameters of the network" if left_out else None
-
-
-def other_learning_rate(live: Live) -> str | None:
-    """Has the schedule set its peak, as a step does, and reads the optimizer."""
-    stepper = live.run.stepper
-    stepper.set_learning_rate(stepper.peak_step)
-    rates = {float(group["lr"]) for group in stepper.optimizer.param_groups}
-    right = all(equal(rate, live.params.learning_rate) for rate in rates)
-    return None if right else f"a peak of {listed(rates)}"
 
 
 def other_weight_decay(live: Live) -> str | None:

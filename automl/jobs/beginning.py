@@ -19,7 +19,7 @@ from torch import Tensor
 
 from automl.errors import TrialError
 from automl.jobs.network import build_network
-from automl.jobs.settings import combined_loss, supervised_loss
+from automl.jobs.settings import combined_loss, deeply_supervised, supervised_loss
 from automl.jobs.trained import TrainedNetwork, fill_trained, read_trained, rebuilt
 from automl.models.build import SegmentationNet, normalisation_for
 from automl.records import DatasetInfo, Normalisation, Scalar, from_json, to_json
@@ -30,8 +30,10 @@ from automl.training.elastic import ElasticLoss
 from automl.training.loop import Run
 from automl.training.steps import SupervisedLoss
 
-#: What a trained network has from its beginning, and no sample decides.
-_GIVEN = frozenset({"pruning_ratio", "decoder_width", "pretrained"})
+#: What a trained network has from its beginning, or has no use for, and no sample decides.
+_GIVEN = frozenset(
+    {"pruning_ratio", "decoder_width", "pretrained", "init", "head_bias", "deep_supervision"}
+)
 
 _FISHER = "fisher.safetensors"
 _ELASTIC = "elastic.json"
@@ -67,8 +69,10 @@ class Beginning(Protocol):
     def normalisation(self, params: TrialParameters, info: DatasetInfo) -> Normalisation:
         """How its images are normalised."""
 
-    def step_loss(self, params: TrialParameters, info: DatasetInfo) -> SupervisedLoss:
-        """What a training step minimises."""
+    def step_loss(
+        self, model: SegmentationNet, params: TrialParameters, info: DatasetInfo, *, seed: int
+    ) -> SupervisedLoss:
+        """What a training step of `model` minimises."""
 
     def verify(self, run: Run) -> None:
         """Raise TrialError where what is about to train does not begin here."""
@@ -88,9 +92,11 @@ class Untrained:
         """The dataset's, or that of the pretrained weights."""
         return normalisation_for(params.model_spec(), info.normalisation)
 
-    def step_loss(self, params: TrialParameters, info: DatasetInfo) -> SupervisedLoss:
-        """The loss of the sample."""
-        return supervised_loss(params, info)
+    def step_loss(
+        self, model: SegmentationNet, params: TrialParameters, info: DatasetInfo, *, seed: int
+    ) -> SupervisedLoss:
+        """The loss of the sample, with heads on the maps of `model` where it asks for them."""
+        return deeply_supervised(supervised_loss(params, info), model, params, info, seed)
 
     def verify(self, run: Run) -> None:
         """The proofs of the parameters say it all."""
@@ -123,7 +129,9 @@ class Trained:
         """That of the weights: the new data's own would shift what they know."""
         return self.record.normalisation
 
-    def step_loss(self, params: TrialParameters, info: DatasetInfo) -> SupervisedLoss:
+    def step_loss(
+        self, model: SegmentationNet, params: TrialParameters, info: DatasetInfo, *, seed: int
+    ) -> SupervisedLoss:
         """The loss of the sample, and of what moves away from here where that is asked for."""
         if self.elastic.strength == 0:
             return supervised_loss(params, info)

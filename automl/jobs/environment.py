@@ -9,7 +9,7 @@ import torch
 from automl.bundle.manifest import package_versions
 from automl.errors import UsageError
 from automl.measurement.processor import cpu_model
-from automl.space.experiment import TrainSettings
+from automl.space.training import TrainSettings
 from automl.store.environment import Environment
 from automl.training.ranks import compute_device
 

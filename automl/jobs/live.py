@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+
+from torch import nn
 
 from automl.fidelity import FULL, Fidelity
 from automl.jobs.applied_network import twin_of
 from automl.models.build import SegmentationNet
+from automl.models.stages import encoder_stages
 from automl.records import DatasetInfo
 from automl.space.parameters import TrialParameters
 from automl.space.policies.policy import Policy
 from automl.training.loop import Run
+from automl.training.manner import AS_USUAL, Manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class Sample:
     precision: str
     info: DatasetInfo
     fidelity: Fidelity = FULL
+    manner: Manner = AS_USUAL
     given: frozenset[str] = frozenset()
     policy: Policy | None = None
 
@@ -50,6 +55,13 @@ class Live:
         model = self.run.module.model
         assert isinstance(model, SegmentationNet)
         return model
+
+    @cached_property
+    def stages(self) -> Mapping[nn.Parameter, int]:
+        """The stage of each of the encoder's parameters, 0 nearest to the image."""
+        named = dict(self.model.encoder.named_parameters())
+        stages = encoder_stages(self.model.encoder, self.sample.info.size)
+        return {named[name]: stage for name, stage in stages.items()}
 
     @cached_property
     def twin(self) -> SegmentationNet:

@@ -11,6 +11,7 @@ import torch
 
 from automl.errors import StudyError
 from automl.jobs.context import JobContext, torch_threads
+from automl.jobs.early_stop import early_end
 from automl.jobs.trial import TrainTrial, TrialRun, train_in_this_process
 from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.store.atomic import write_text
@@ -81,13 +82,18 @@ def retrain_trial(job: RetrainJob) -> RetrainOutcome:
         write_text(folder / "error.txt", traceback.format_exc())
         why = f"failed: {type(error).__name__}: {error} (see {folder / 'error.txt'})"
         return RetrainOutcome(trained=False, summary=why)
-    return RetrainOutcome(trained=True, summary=f"trained to epoch {job.epochs}")
+    early = early_end(folder, job.context.experiment.train)
+    told = f"trained to epoch {job.epochs}" if early is None else early
+    return RetrainOutcome(trained=True, summary=told)
 
 
 def _is_trained(job: RetrainJob) -> bool:
     folder = job.context.folder.trial(job.config.trial_id) / "checkpoint"
     checkpoint = load_checkpoint(folder, torch.device("cpu"))
-    return checkpoint is not None and checkpoint.epoch >= job.epochs
+    if checkpoint is None:
+        return False
+    train = job.context.experiment.train
+    return checkpoint.epoch >= job.epochs or early_end(folder.parent, train) is not None
 
 
 def _ignore(_epoch: int, _metrics: Mapping[str, float]) -> None:

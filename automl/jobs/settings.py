@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import torch
 
+from automl.jobs.early_stop import early_stop_of
+from automl.models.build import SegmentationNet
+from automl.models.reading import map_channels_in
 from automl.records import DatasetInfo, Normalisation
-from automl.space.experiment import TrainSettings
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
+from automl.training.deep_supervision import DeepSupervision
 from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
+from automl.training.manner import Manner
 from automl.training.ranks import compute_device
+from automl.training.recipe import Recipe
 from automl.training.settings import FitSettings
 from automl.training.steps import SupervisedLoss
 
@@ -33,7 +39,8 @@ def fit_settings(
         warmup_epochs=train.warmup_epochs,
         accumulate=train.accumulate,
         clip_norm=train.clip_norm,
-        precision=train.precision,
+        # Until it is measured, the usual one.
+        precision="auto" if train.precision == "fastest" else train.precision,
         device=train.device,
         seed=seed,
         augmentation=params.augmentation,
@@ -43,11 +50,29 @@ def fit_settings(
         mixup=params.mixup,
         oversample=params.oversample,
         loader_workers=_loader_workers(train),
+        manner=Manner(deterministic=train.deterministic),
+        recipe=_recipe(params, train),
+    )
+
+
+def _recipe(params: TrialParameters, train: TrainSettings) -> Recipe:
+    return Recipe(
+        schedule=params.schedule,
+        encoder_lr_factor=params.encoder_lr_factor,
+        layer_decay=params.layer_decay,
+        freeze_epochs=params.freeze_epochs,
+        ema_decay=params.ema_decay,
+        early_stop=early_stop_of(train),
     )
 
 
 def _loader_workers(train: TrainSettings) -> int:
-    """On a GPU the job's CPU threads prepare batches ahead; on a CPU they train."""
+    """As declared; else on a GPU the job's CPU threads prepare batches ahead, on a CPU they train.
+
+    Where it is to be measured, this holds until it is.
+    """
+    if isinstance(train.loader_workers, int):
+        return train.loader_workers
     on_gpu = compute_device(train.device).type == "cuda"
     return torch.get_num_threads() if on_gpu else 0
 
@@ -72,3 +97,22 @@ def combined_loss(params: TrialParameters, info: DatasetInfo) -> CombinedLoss:
 def supervised_loss(params: TrialParameters, info: DatasetInfo) -> SupervisedLoss:
     """The loss of a trial's training step."""
     return SupervisedLoss(combined_loss(params, info))
+
+
+def deeply_supervised(
+    loss: SupervisedLoss,
+    model: SegmentationNet,
+    params: TrialParameters,
+    info: DatasetInfo,
+    seed: int,
+) -> SupervisedLoss:
+    """The loss with heads on the maps of `model`, where the sample asks for them."""
+    if params.deep_supervision == 0:
+        return loss
+    return DeepSupervision(
+        loss.loss,
+        weight=params.deep_supervision,
+        map_channels=map_channels_in(model, info.size),
+        num_classes=len(info.classes),
+        seed=seed,
+    )

@@ -17,6 +17,7 @@ from automl.jobs.int8_tuning import NeverStop
 from automl.jobs.narrowing import Narrowing, narrow_and_tune
 from automl.jobs.network import build_network
 from automl.jobs.settings import combined_loss, fit_settings
+from automl.jobs.speed import wanted_of, with_fastest, without_compiling
 from automl.models.build import SegmentationNet
 from automl.records import Lineage, Scalar, TrialConfig
 from automl.space.compression import CompressSettings, Student
@@ -50,10 +51,14 @@ class Lesson:
 
 
 def student_parameters(teacher: TrialParameters, student: Student) -> TrialParameters:
-    """The teacher's parameters with the decoder's width scaled, to a multiple of 8."""
+    """The teacher's parameters with the decoder's width scaled, to a multiple of 8.
+
+    A student learns from its teacher's maps instead of from heads of its own, and from the first
+    epoch on with all of its layers, which the teacher's knowledge has to reach.
+    """
     scaled = teacher.decoder_width * student.decoder_width_factor
     width = max(16, round(scaled / _WIDTH_STEP) * _WIDTH_STEP)
-    return replace(teacher, decoder_width=width)
+    return replace(teacher, decoder_width=width, deep_supervision=0.0, freeze_epochs=0)
 
 
 def distilled(lesson: Lesson) -> TrainedNetwork:
@@ -64,18 +69,28 @@ def distilled(lesson: Lesson) -> TrainedNetwork:
     inherited = inherit_weights(model, teacher.model.state_dict())
 
     def tune(narrowed: SegmentationNet, epochs: int, checkpoints: Path) -> None:
+        loss = teaching_loss(
+            narrowed,
+            teacher.model,
+            settings=distillation_settings(lesson.compress),
+            params=params,
+            dataset=dataset,
+            seed=lesson.config.seed,
+        )
+        # The loss reads the decoder's features, which is no call of the network: nothing to
+        # compile.
+        settings = with_fastest(
+            _settings(lesson, params, epochs),
+            without_compiling(wanted_of(lesson.context.experiment.train)),
+            checkpoints.parent,
+            trained=(narrowed, loss),
+            dataset=dataset,
+        )
         fit(
             narrowed,
             dataset,
-            _settings(lesson, params, epochs),
-            step_loss=teaching_loss(
-                narrowed,
-                teacher.model,
-                settings=distillation_settings(lesson.compress),
-                params=params,
-                dataset=dataset,
-                seed=lesson.config.seed,
-            ),
+            settings,
+            step_loss=loss,
             reporter=NeverStop(),
             checkpoint_folder=checkpoints,
         )

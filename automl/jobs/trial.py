@@ -14,6 +14,7 @@ from automl.jobs.applied import verify_applied
 from automl.jobs.beginning import beginning_of
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
+from automl.jobs.early_stop import early_end
 from automl.jobs.inheritance import start_from_donor
 from automl.jobs.live import Sample
 from automl.jobs.memory import (
@@ -24,13 +25,18 @@ from automl.jobs.memory import (
     within_memory,
 )
 from automl.jobs.settings import fit_settings
+from automl.jobs.speed import read_choice, wanted_of, with_fastest, without_compiling
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
 from automl.space.policies.searched import resolved_policy
+from automl.space.training import TrainSettings
 from automl.store.atomic import write_text
 from automl.store.room import is_disk_full, no_room
+from automl.training.deep_supervision import DeepSupervision
 from automl.training.loop import prepared
+from automl.training.steps import SupervisedLoss
+from automl.training.tuning import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class TrialRun:
                 epoch=epoch,
                 metrics=metrics,
                 reason=self.note(),
+                speed=read_choice(self.folder),
             )
         )
 
@@ -114,7 +121,9 @@ def _gate_then_train(run: TrialRun, train: TrainTrial) -> None:
     if broken is not None:
         run.end(TrialStatus.INFEASIBLE, broken)
     elif not within_memory(run.folder, lambda: train(run)):
-        run.end(TrialStatus.COMPLETED, run.note())
+        told = (early_end(run.folder, run.context.experiment.train), run.note())
+        reason = "; ".join(note for note in told if note is not None)
+        run.end(TrialStatus.COMPLETED, reason if reason else None)
 
 
 def train_in_this_process(run: TrialRun) -> bool:
@@ -129,28 +138,38 @@ def train_in_this_process(run: TrialRun) -> bool:
         experiment = run.context.experiment
         train, fidelity = experiment.train, experiment.fidelity
         policy = experiment.policy(run.config.params)
-        sample = Sample(
-            params=params,
-            seed=run.config.seed,
-            precision=train.precision,
-            info=dataset.info,
-            fidelity=fidelity,
-            given=beginning.given,
-            # Not asked of the experiment, whose answer trains: the two are compared.
-            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
-        )
         normalisation = beginning.normalisation(params, dataset.info)
         settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
-        with prepared(
-            beginning.network(params, dataset.info, seed=run.config.seed),
-            dataset,
+        model = beginning.network(params, dataset.info, seed=run.config.seed)
+        loss = beginning.step_loss(model, params, dataset.info, seed=run.config.seed)
+        settings = with_fastest(
             replace(
                 settings,
                 augmentation=params.augmentation if policy is None else policy,
                 fidelity=fidelity,
                 micro_batches=micro_batches(run.folder),
             ),
-            step_loss=beginning.step_loss(params, dataset.info),
+            _wanted(train, loss),
+            run.folder,
+            trained=(model, loss),
+            dataset=dataset,
+        )
+        sample = Sample(
+            params=params,
+            seed=run.config.seed,
+            precision=settings.precision,
+            info=dataset.info,
+            fidelity=fidelity,
+            manner=settings.manner,
+            given=beginning.given,
+            # Not asked of the experiment, whose answer trains: the two are compared.
+            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
+        )
+        with prepared(
+            model,
+            dataset,
+            settings,
+            step_loss=loss,
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
             verify_applied(sample, prepared_run)
@@ -158,3 +177,9 @@ def train_in_this_process(run: TrialRun) -> bool:
             if train.inherit and prepared_run.epochs_done == 0:
                 start_from_donor(prepared_run.module.model, run.config, run.context)
             return prepared_run.to_the_end(run).stopped
+
+
+def _wanted(train: TrainSettings, loss: SupervisedLoss) -> Wanted:
+    """What is left to a measurement; a loss that asks for maps never calls the network itself."""
+    wanted = wanted_of(train)
+    return without_compiling(wanted) if isinstance(loss, DeepSupervision) else wanted

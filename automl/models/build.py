@@ -61,20 +61,29 @@ class SegmentationNet(nn.Module):
 
     def forward_with_features(self, images_nchw: Tensor) -> tuple[Tensor, Tensor]:
         """Give the logits (N, K, H, W) and the decoder's features (N, C, H/stride, W/stride)."""
-        logits_nkhw, features_nchw, _ = self.forward_with_stages(images_nchw)
-        return logits_nkhw, features_nchw
-
-    def forward_with_stages(self, images_nchw: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-        """Give, beside these, the encoder's maps that the decoder reads, finest first."""
         _check_size(images_nchw)
-        stages_nchw = self.encoder(images_nchw)
-        features_nchw = self.decoder(stages_nchw)
+        return self._decoded(self.encoder(images_nchw))
+
+    def forward_with_maps(self, images_nchw: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Give the logits (N, K, H, W) and the encoder's maps (N, C, H/stride, W/stride)."""
+        _check_size(images_nchw)
+        maps = list(self.encoder(images_nchw))
+        return self._decoded(maps)[0], maps
+
+    def forward_with_stages(self, images_nchw: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Give the logits, the decoder's features, and the encoder's maps."""
+        _check_size(images_nchw)
+        maps = list(self.encoder(images_nchw))
+        return *self._decoded(maps), maps
+
+    def _decoded(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        features_nchw = self.decoder(maps)
         logits_nkhw = self.head(features_nchw)
         if self.stride != 1:
             logits_nkhw = functional.interpolate(
                 logits_nkhw, scale_factor=float(self.stride), mode="bilinear", align_corners=False
             )
-        return logits_nkhw, features_nchw, stages_nchw
+        return logits_nkhw, features_nchw
 
 
 def build_model(

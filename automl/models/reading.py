@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
 from automl.models.build import SegmentationNet
@@ -49,6 +50,22 @@ def decoder_in(model: SegmentationNet) -> str:
         if type(model.decoder) is reading.kind:
             return name
     return type(model.decoder).__name__
+
+
+def map_channels_in(model: SegmentationNet, size: tuple[int, int]) -> tuple[int, ...]:
+    """The channels of the encoder's maps, finest first, found with a blank image of `size`.
+
+    Modes and running statistics stay as they are.
+    """
+    modes = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            maps = model.eval().encoder(torch.zeros(1, 3, *size, device=device))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return tuple(int(features_nchw.shape[1]) for features_nchw in maps)
 
 
 def decoder_channels_in(model: SegmentationNet) -> tuple[int, int]:

@@ -40,8 +40,9 @@ from automl.space.policies.searched import (
 from automl.space.pydantic_faults import faults_of, raise_faults
 from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
-from automl.space.strict import Count, NotNegative, Positive, Share
+from automl.space.strict import Count, Positive, Share
 from automl.space.strict import Settings as _Settings
+from automl.space.training import TRAIN_BEFORE, TrainSettings
 
 DEFAULT_OBJECTIVES = (
     Objective(metric="miou", direction="maximize"),
@@ -57,6 +58,7 @@ _FREE_TO_CHANGE = (
     "concurrent",
     "max_failures",
 )
+
 
 #: What of `search` decides how many rungs there are, and what is trained up to each.
 _RUNGS = frozenset({"min_epochs", "eta", "fidelity"})
@@ -120,29 +122,6 @@ class SearchSettings(_Settings):
     def time_budget_s(self) -> float | None:
         """The time budget in seconds, or None where there is none."""
         return None if self.time_budget is None else seconds_of(self.time_budget)
-
-
-class TrainSettings(_Settings):
-    """How each trial trains."""
-
-    epochs: Count = 12
-    """Epochs of a trial that is never stopped."""
-    workers: Count = 1
-    """Processes of a trial; 2 or more train data-parallel."""
-    warmup_epochs: NotNegative = 1.0
-    """Epochs of linear warm-up before the cosine decay; at most half of the run counts."""
-    accumulate: Count = 1
-    """Batches whose gradients are added up for one step."""
-    clip_norm: Positive = 1.0
-    """Largest norm of the gradient."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 or fp16 on CUDA, fp32 on the CPU."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: CUDA where there is one."""
-    inherit: bool = False
-    """Start from the weights of the earlier trial whose network overlaps most, where they fit. Off
-    by default: rungs would compare what was inherited with what was learnt (after 6 epochs, mean
-    mIoU 0.357 instead of 0.308; trained alone for the donor's 6 epochs, too: 0.395)."""
 
 
 class TargetSettings(_Settings):
@@ -236,6 +215,11 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
+        # Batches hold the same, whoever makes them.
+        del plain["train"]["loader_workers"]
+        for name, before in TRAIN_BEFORE.items():
+            if plain["train"][name] == before:
+                del plain["train"][name]
         if not plain["augmentation_policies"]:  # studies from before there were any go on
             del plain["augmentation_policies"]
         return short_hash({**plain, "search": shaping(plain["search"])})

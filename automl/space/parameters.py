@@ -27,6 +27,8 @@ class TrialParameters:
     decoder: str = "fpn_lite"
     decoder_width: int = 64
     pretrained: bool | str = False
+    init: str = "default"
+    head_bias: str = "zero"
     pruning_ratio: float = 0.0
     alpha: float = 0.5
     region_loss: str = "dice"
@@ -35,6 +37,7 @@ class TrialParameters:
     label_smoothing: float = 0.0
     ohem_share: float = 1.0
     boundary_weight: float = 0.0
+    deep_supervision: float = 0.0
     augmentation: str = "light"
     cutmix: float = 0.0
     classmix: float = 0.0
@@ -43,6 +46,11 @@ class TrialParameters:
     oversample: str = "none"
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    encoder_lr_factor: float = 1.0
+    layer_decay: float = 1.0
+    freeze_epochs: int = 0
+    ema_decay: float = 0.0
     weight_decay: float = 1e-2
     batch_size: int = 8
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -54,8 +54,8 @@ class DistillPlan:
 
     @property
     def params(self) -> TrialParameters:
-        """The student's parameters."""
-        return parameters_from(self.sample)
+        """The student's parameters; it learns from maps of its teacher, not from heads."""
+        return replace(parameters_from(self.sample), deep_supervision=0.0, freeze_epochs=0)
 
 
 def plan_distillation(request: DistillRequest) -> DistillPlan:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from automl.backend import JobFault
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.retrain import RetrainJob, RetrainOutcome, retrain_trial
+from automl.jobs.speed import keep_choice, read_choice
 from automl.measurement.repeats import MeanInterval, mean_interval
 from automl.records import Candidate, Split, TrialResult, from_json
 from automl.space.experiment import Experiment
@@ -121,7 +122,14 @@ def _network_name(candidate: Candidate) -> str:
 def _with_seed(study: Study, job: CompressJob, seed: int) -> CompressJob:
     """The same job on the same trial of another seed, in that seed's folder."""
     context = replace(study.context, study_root=study.folder.finalists / f"seed{seed}")
-    return replace(job, context=context, config=replace(job.config, seed=seed))
+    again = replace(job, context=context, config=replace(job.config, seed=seed))
+    # How they train is part of the recipe.
+    for first, second in (
+        (job.config.trial_id, again.config.trial_id),
+        *([] if job.student is None else [(job.name, job.name)]),
+    ):
+        keep_choice(context.folder.trial(second), read_choice(study.folder.trial(first)))
+    return again
 
 
 def _train(

@@ -17,6 +17,7 @@ from automl.errors import DataError, SpaceError, UsageError
 from automl.jobs.context import JobContext, available_cpus
 from automl.jobs.environment import environment_here
 from automl.jobs.retrain import RetrainJob, retrain
+from automl.jobs.speed import keep_choice
 from automl.jobs.trial import TrainTrial, train_in_this_process
 from automl.records import TrialStatus
 from automl.space.experiment import Experiment
@@ -127,6 +128,7 @@ def reproduce(
         if plan.beginning is not None:
             shutil.copytree(plan.beginning, context.folder.beginning)
         job = RetrainJob(context=context, config=plan.record.config, epochs=plan.epochs)
+        keep_choice(context.folder.trial(job.config.trial_id), plan.record.speed)
         retrain(job, compare, train=train)
         if plan.out is not None:
             _keep(context.folder.trial(job.config.trial_id) / "checkpoint", plan.out)

@@ -34,8 +34,8 @@ class Source:
 
     @property
     def params(self) -> TrialParameters:
-        """The parameters of its trial."""
-        return parameters_from(self.sample)
+        """The parameters of its trial; all layers train from the first epoch on, without heads."""
+        return replace(parameters_from(self.sample), deep_supervision=0.0, freeze_epochs=0)
 
     @property
     def seeds(self) -> dict[str, int]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from automl.conductor.trial_state import TrialState
 from automl.errors import StudyError, UsageError
-from automl.records import TrialConfig, TrialMessage, TrialResult, TrialStatus, from_json
+from automl.records import (
+    SpeedChoice,
+    TrialConfig,
+    TrialMessage,
+    TrialResult,
+    TrialStatus,
+    from_json,
+)
 from automl.space.experiment import Experiment
 from automl.space.limits import nearest
 from automl.store.declaration import read_declaration
@@ -24,6 +31,7 @@ class TrialRecord:
 
     `scores` maps an epoch to its metrics on val: every epoch where the study has its journal, the
     last one where only its table is left. `environments` are those in which it trained, if known.
+    `speed` is how it trained, where that was measured.
     """
 
     config: TrialConfig
@@ -32,6 +40,7 @@ class TrialRecord:
     epochs: int
     scores: Mapping[int, Mapping[str, float]]
     environments: tuple[Environment, ...]
+    speed: SpeedChoice | None = None
 
 
 def trial_record(folder: StudyFolder, named: str) -> TrialRecord:
@@ -85,6 +94,7 @@ def _from_journal(
 ) -> dict[str, TrialRecord]:
     states: dict[str, TrialState] = {}
     places: dict[str, dict[str, Environment]] = {}
+    speeds: dict[str, SpeedChoice] = {}
     for index, event in enumerate(events):
         if event["kind"] == "proposed":
             config = from_json(TrialConfig, event["config"])
@@ -92,6 +102,8 @@ def _from_journal(
         elif event["kind"] == "message":
             message = from_json(TrialMessage, event["message"])
             states[event["trial_id"]].apply(message)
+            if message.speed is not None:
+                speeds[event["trial_id"]] = message.speed
             environment = environments.at(index)
             if message.kind == "epoch" and environment is not None:
                 places.setdefault(event["trial_id"], {})[repr(environment)] = environment
@@ -103,6 +115,7 @@ def _from_journal(
             epochs=state.last_epoch,
             scores=state.epochs,
             environments=tuple(places.get(trial_id, {}).values()),
+            speed=speeds.get(trial_id),
         )
         for trial_id, state in states.items()
     }

@@ -13,6 +13,7 @@
 - `finalists/seed<seed>/`: trials and candidates of finalists that were trained again
 - `proxies/<architecture>.json`, `screening.json`: scores before training, and what they chose
 - `bundles/<id>/`: what is shipped
+- `tensorboard/`, `mlflow/`: what those programs show, where they follow the study
 - `ray/`: what Ray writes, needed by nothing afterwards
 - `trials.parquet`, `candidates.parquet`, `report.md`, `front.png`
 """

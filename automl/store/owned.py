@@ -8,6 +8,8 @@ from __future__ import annotations
 OWNED = (
     "journal.jsonl",
     "optuna.log",
+    "tensorboard",
+    "mlflow",
     "report.md",
     "front.png",
     "candidates.parquet",

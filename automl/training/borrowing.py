@@ -6,25 +6,38 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from automl.training.manner import LAYOUTS, uncompiled
 
 
 @contextmanager
-def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Have `model` on `device` in channels-last, then back where it was, in its old modes.
+def on_device(
+    model: nn.Module, device: torch.device, layout: str = "channels_last"
+) -> Iterator[None]:
+    """Have `model` on `device` in a layout, then back where it was, in its old modes.
 
-    Weights stay in channels-last strides (no value differs), and no gradients are left behind.
+    Weights stay in the layout's strides (no value differs), and no gradients are left behind.
+    Parameters ask for gradients again where they did.
     """
     tensor = next(model.parameters(), None)
     home = tensor.device if tensor is not None else torch.device("cpu")
     modes = {module: module.training for module in model.modules()}
+    learning = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    hooks = []
     try:
         model.to(device)
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=LAYOUTS[layout])
+        if layout != "channels_last":  # which images come in
+            hooks.append(model.register_forward_pre_hook(_contiguous))
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         model.zero_grad(set_to_none=True)
         model.to(home)
+        for parameter, learns in learning.items():
+            parameter.requires_grad = learns
         for module, mode in modes.items():
             module.training = mode
 
@@ -39,14 +52,19 @@ def as_current(device: torch.device) -> AbstractContextManager[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Have `model` in evaluation mode, then each of its modules in its old mode."""
+    """Have `model` in evaluation mode, as written, then each of its modules in its old mode."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        yield
+        with uncompiled(model):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.contiguous() for tensor in inputs)
 
 
 @contextmanager

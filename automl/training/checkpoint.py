@@ -4,8 +4,9 @@ Each is a folder of its own, `epoch-00007/`, that appears under its name only wh
 on disk; the one before it stays as a fallback. In it:
 
 - `model.safetensors`: the state of the model, names as in its `state_dict`;
-- `optimizer.safetensors`: `optimizer/<parameter>/<name>`, and `step_loss/<name>` for what a loss
-  trains itself;
+- `optimizer.safetensors`: `optimizer/<parameter>/<name>`, `step_loss/<name>` for what a loss
+  trains itself, and `live/<name>` for the weights that train where those of the model are their
+  average;
 - `state.json`: the rest, with the SHA-256 of the two files and of itself.
 """
 
@@ -36,6 +37,7 @@ STATE_FILE = "state.json"
 _KEPT = 2
 _OPTIMIZER = "optimizer/"
 _STEP_LOSS = "step_loss/"
+_LIVE = "live/"
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +47,14 @@ class Checkpoint:
     """A run after `epoch` finished epochs. `extra` and `scaler_state` are plain JSON values.
 
     `optimizer_state` has one entry a parameter and name of a tensor, as `pack_optimizer` gives it.
+    `model_state` is what is scored and shipped; `live_state` is what trains, where that differs.
     """
 
     epoch: int
     model_state: Mapping[str, Tensor]
     optimizer_state: Mapping[str, Tensor]
     step_loss_state: Mapping[str, Tensor] = field(default_factory=dict)
+    live_state: Mapping[str, Tensor] = field(default_factory=dict)
     scaler_state: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,6 +71,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         save_file(_plain(checkpoint.model_state, ""), staged / MODEL_FILE)
         trained = _plain(checkpoint.optimizer_state, _OPTIMIZER)
         trained.update(_plain(checkpoint.step_loss_state, _STEP_LOSS))
+        trained.update(_plain(checkpoint.live_state, _LIVE))
         save_file(trained, staged / OPTIMIZER_FILE)
         body = {
             "epoch": checkpoint.epoch,
@@ -148,6 +153,7 @@ def _read(own: Path, device: torch.device) -> Checkpoint:
         model_state=load_file(own / MODEL_FILE, device=str(device)),
         optimizer_state=_under(trained, _OPTIMIZER),
         step_loss_state=_under(trained, _STEP_LOSS),
+        live_state=_under(trained, _LIVE),
         scaler_state=body["scaler"],
         extra=body["extra"],
     )

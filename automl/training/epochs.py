@@ -8,7 +8,7 @@ from automl.data.batching import BatchSettings, EpochPlan, num_batches
 from automl.data.dataset import ArrowSplit
 from automl.data.subset import Rows, Subsets
 from automl.fidelity import scaled_size
-from automl.training.ranks import global_rank, world_size
+from automl.training.ranks import compute_device, global_rank, world_size
 from automl.training.schedules import Timetable
 from automl.training.settings import FitSettings
 
@@ -73,4 +73,5 @@ def batch_settings(settings: FitSettings) -> BatchSettings:
         global_rank=global_rank(),
         world_size=world_size(),
         loader_workers=settings.loader_workers,
+        pinned=compute_device(settings.device).type == "cuda",
     )

@@ -73,7 +73,11 @@ def evaluate(
     device = compute_device(settings.device)
     precision = resolve_precision(settings.precision, device)
     counts = _Counts(num_classes, device)
-    with on_device(model, device), evaluating(model), torch.inference_mode():
+    with (
+        on_device(model, device, settings.layout),
+        evaluating(model),
+        torch.inference_mode(),
+    ):
         for batch in epoch_batches(split, _in_order(settings), epoch=0):
             if len(batch.images_nhwc):
                 counts.add(model, batch, settings.normalisation, precision)
@@ -98,9 +102,7 @@ class _Counts:
             logits_nkhw = model(normalise(images_nhwc, normalisation))
         num_classes = len(self._confusion_kk)
         self._confusion_kk += confusion_matrix(logits_nkhw.argmax(1), target_nhw, num_classes)
-        self._lost_nats += F.cross_entropy(
-            logits_nkhw.float(), target_nhw, ignore_index=IGNORE, reduction="sum"
-        ).double()
+        self._lost_nats += _lost_nats(logits_nkhw.float(), target_nhw)
 
     def over_all_ranks(self) -> Evaluation:
         """The evaluation of the whole split, on every rank."""
@@ -110,10 +112,24 @@ class _Counts:
         return Evaluation(confusion_kk=confusion_kk, cross_entropy=lost_nats / labelled)
 
 
+def _lost_nats(logits_nkhw: Tensor, target_nhw: Tensor) -> Tensor:
+    """The cross entropy of all labelled pixels, added up."""
+    if logits_nkhw.is_cuda and torch.are_deterministic_algorithms_enabled():
+        # Of pictures CUDA adds it up in varying order, of rows it does not.
+        logits_nkhw, target_nhw = _as_rows(logits_nkhw, target_nhw)
+    return F.cross_entropy(logits_nkhw, target_nhw, ignore_index=IGNORE, reduction="sum").double()
+
+
+def _as_rows(logits_nkhw: Tensor, target_nhw: Tensor) -> tuple[Tensor, Tensor]:
+    """Each pixel as a row of logits (N H W, K), and its label."""
+    return logits_nkhw.permute(0, 2, 3, 1).flatten(0, 2), target_nhw.flatten()
+
+
 def _in_order(settings: EvaluationSettings) -> BatchSettings:
     return BatchSettings(
         batch_size=settings.batch_size,
         global_rank=global_rank(),
         world_size=world_size(),
         loader_workers=settings.loader_workers,
+        pinned=compute_device(settings.device).type == "cuda",
     )

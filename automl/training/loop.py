@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,14 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 from automl.data.batching import EpochPlan
 from automl.data.dataset import Dataset
 from automl.errors import TrialError
-from automl.measurement.quality import SegmentationScores
 from automl.records import Verdict
+from automl.training.averaging import WeightAverage
 from automl.training.borrowing import as_current, on_device, own_randomness
 from automl.training.epochs import TrainingEpochs
 from automl.training.evaluation import evaluate
+from automl.training.layers import encoder_layers, lr_share_of
+from automl.training.manner import in_manner
 from automl.training.optimizers import build_optimizer
+from automl.training.outcome import EpochReporter, FitResult
 from automl.training.precision import resolve_precision
-from automl.training.progress import RunCheckpoints
+from automl.training.progress import RunCheckpoints, metrics_of
 from automl.training.ranks import (
     compute_device,
     from_first_rank,
@@ -33,40 +34,9 @@ from automl.training.ranks import (
     world_size,
 )
 from automl.training.settings import FitSettings
+from automl.training.shapes import level_after
 from automl.training.statistics import STATISTICS_BATCHES
 from automl.training.steps import StepLoss, Stepper, TrainingStep
-
-
-class EpochReporter(Protocol):
-    """Hears of each finished epoch and says whether to go on."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
-        """Called after epoch `epoch` (from 1), on every rank with the same metrics.
-
-        The answer of rank 0 counts. The checkpoint of the epoch is on disk by then. A run that
-        continues reports the epoch it continues from once more.
-        """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitResult:
-    """The end of a run. Times are wall seconds over all parts of a run that was continued.
-
-    `losses` are the mean training losses of the epochs. `step_seconds` is spent in optimizer steps
-    (forward, backward, update), `train_seconds` adds waiting for data, `evaluation_seconds` is
-    spent on the validation split, `total_seconds` is everything up to the last checkpoint plus
-    what this call did after it.
-    """
-
-    epochs: int
-    stopped: bool
-    scores: SegmentationScores
-    metrics: Mapping[str, float]
-    losses: tuple[float, ...]
-    step_seconds: float
-    train_seconds: float
-    evaluation_seconds: float
-    total_seconds: float
 
 
 def fit(
@@ -80,6 +50,8 @@ def fit(
 ) -> FitResult:
     """Train `model` on the train split, in place; it ends with the weights of the last epoch.
 
+    Where the settings ask for an average of the weights, that is what is scored, kept in
+    checkpoints, and what `model` ends with.
     After each epoch the model is scored on the val split, a checkpoint is written to
     `checkpoint_folder` and the reporter is asked. Where the folder holds a checkpoint, the run
     goes on from it and gives what it would have given undisturbed, losses bit by bit on a CPU.
@@ -112,7 +84,12 @@ def prepared(
     """
     device = compute_device(settings.device)
     step_module = TrainingStep(model, step_loss)
-    with as_current(device), on_device(step_module, device), own_randomness(device):
+    with (
+        as_current(device),
+        on_device(step_module, device, settings.manner.layout),
+        own_randomness(device),
+        in_manner(model, settings.manner),
+    ):
         yield Run(step_module, dataset, settings, device, checkpoint_folder)
 
 
@@ -136,10 +113,16 @@ class Run:
         self._settings = settings
         self._epochs = TrainingEpochs(dataset.split("train"), settings)
         precision = resolve_precision(settings.precision, device)
+        recipe, model = settings.recipe, step_module.model
+        self.layers = encoder_layers(model, dataset.info.size, recipe)
         self.stepper = Stepper(
             step_module=step_module,
             optimizer=build_optimizer(
-                step_module, settings.optimizer, settings.learning_rate, settings.weight_decay
+                step_module,
+                settings.optimizer,
+                settings.learning_rate,
+                settings.weight_decay,
+                lr_share_of(self.layers, recipe),
             ),
             scaler=precision.grad_scaler(),
             precision=precision,
@@ -147,12 +130,14 @@ class Run:
             device=device,
             timetable=self._epochs.timetable,
             pieces=self._epochs.pieces,
+            average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
         )
         self._checkpoints = RunCheckpoints(
             checkpoint_folder, step_module, self.stepper, dataset.info.fingerprint
         )
         self._progress = self._checkpoints.resume()
         self._seconds_before = self._progress.total_seconds
+        self._begin_epoch()
         self.stepper.step_module = _wrapped(step_module)
         self._plan = self._epochs.plan(self._progress.epoch)
 
@@ -169,20 +154,23 @@ class Run:
         return self._plan
 
     def to_the_end(self, reporter: EpochReporter) -> FitResult:
-        """Train until the last epoch is done or the reporter says stop."""
+        """Train until the last epoch is done, the reporter says stop, or no score gets better."""
         stopped = self._progress.epoch > 0 and self._told_to_stop(reporter)
-        while not stopped and self._progress.epoch < self._settings.epochs:
+        while not stopped and not self._has_ended():
             self._train()
             self._evaluate()
             self._progress.total_seconds = self._seconds_so_far()
             self._checkpoints.save(self._progress)
             stopped = self._told_to_stop(reporter)
         progress = self._progress
+        if self.stepper.average is not None:
+            self.module.model.load_state_dict(self.stepper.average.model.state_dict())
         return FitResult(
             epochs=progress.epoch,
             stopped=stopped and progress.epoch < self._settings.epochs,
+            early=self._early_end(),
             scores=progress.evaluation.scores,
-            metrics=self._metrics(),
+            metrics=metrics_of(progress, self._dataset.info.classes),
             losses=tuple(progress.losses),
             step_seconds=progress.step_seconds,
             train_seconds=progress.train_seconds,
@@ -190,14 +178,49 @@ class Run:
             total_seconds=self._seconds_so_far(),
         )
 
+    @property
+    def trained_model(self) -> nn.Module:
+        """The network that is scored and kept: the average of the weights, where there is one."""
+        average = self.stepper.average
+        return self.module.model if average is None else average.model
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The mIoU on val of each finished epoch."""
+        return tuple(self._progress.mious)
+
+    def level_after(self, scores: Sequence[float]) -> float:
+        """What the schedule makes of its rates after epochs with these scores on val."""
+        return level_after(self._settings.recipe.schedule, scores)
+
+    def _has_ended(self) -> bool:
+        return self._progress.epoch >= self._settings.epochs or self._early_end() is not None
+
+    def _early_end(self) -> str | None:
+        """How the run has ended before its last epoch by itself, or None."""
+        rule = self._settings.recipe.early_stop
+        return None if rule is None else rule.end(self.scores, self._settings.epochs)
+
+    def _begin_epoch(self) -> bool:
+        """Prepare the next epoch; whether other parameters learn in it than before."""
+        recipe, progress = self._settings.recipe, self._progress
+        self.stepper.level = self.level_after(progress.mious)
+        layers = self.layers
+        return layers is not None and layers.freeze(progress.epoch, recipe.freeze_epochs)
+
     def _train(self) -> None:
         progress = self._progress
+        if self._begin_epoch():
+            # What averages gradients over ranks knows the parameters that learnt when it was made.
+            self.stepper.step_module = _wrapped(self.module)
         # Seeding each epoch by its number makes a continued run draw what it would have drawn.
         torch.manual_seed(_epoch_seed(self._settings.seed, progress.epoch))
         loss, seconds = self.stepper.run_epoch(self.plan.batches(), progress.epoch)
         if self._epochs.is_small(progress.epoch):
             self.stepper.renew_statistics(self.plan.some_batches(STATISTICS_BATCHES))
         share_buffers(self.module)
+        if self.stepper.average is not None:
+            share_buffers(self.stepper.average.model)
         progress.epoch += 1
         progress.losses.append(loss)
         progress.step_seconds += seconds.step
@@ -206,7 +229,7 @@ class Run:
     def _evaluate(self) -> None:
         started = time.perf_counter()
         evaluation = evaluate(
-            self.module.model,
+            self.trained_model,
             self._dataset.split("val"),
             num_classes=len(self._dataset.info.classes),
             settings=self._settings.for_evaluation(world_size=world_size()),
@@ -220,29 +243,16 @@ class Run:
                 "it must be finite: try a lower learning rate"
             )
         progress.confusion_kk = evaluation.confusion_kk.tolist()
+        progress.mious.append(evaluation.scores.miou)
         progress.val_loss = evaluation.cross_entropy
         progress.evaluation_seconds += time.perf_counter() - started
-
-    def _metrics(self) -> dict[str, float]:
-        scores = self._progress.evaluation.scores
-        metrics = {
-            "train_loss": self._progress.losses[-1],
-            "val_loss": self._progress.val_loss,
-            "miou": scores.miou,
-            "dice": scores.dice,
-            "pixel_accuracy": scores.pixel_accuracy,
-        }
-        for name, iou in zip(self._dataset.info.classes, scores.iou, strict=True):
-            if iou is not None:
-                metrics[f"iou.{name}"] = iou
-        return metrics
 
     def _told_to_stop(self, reporter: EpochReporter) -> bool:
         """Ask every rank's reporter, and do what rank 0's says.
 
         Where rank 0's raises, the other ranks are told before it goes on, or they would wait.
         """
-        metrics = self._metrics()
+        metrics = metrics_of(self._progress, self._dataset.info.classes)
         try:
             verdict: Verdict | None = reporter.report(self._progress.epoch, metrics)
         except BaseException:

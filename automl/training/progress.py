@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from automl.training.checkpoint import (
     unpack_optimizer,
 )
 from automl.training.evaluation import Evaluation
+from automl.training.manner import AS_USUAL
 from automl.training.ranks import from_first_rank, global_rank, world_size
+from automl.training.recipe import PLAIN
 from automl.training.steps import StepLoss, Stepper, TrainingStep
 
 #: Settings that may differ between a run and its continuation: they do not steer the training
@@ -33,10 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Progress:
-    """What grows from epoch to epoch; plain JSON values. `epoch` counts the finished ones."""
+    """What grows from epoch to epoch; plain JSON values. `epoch` counts the finished ones.
+
+    `mious` are the scores of the epochs on val, which a schedule or an early stop may go by.
+    """
 
     epoch: int = 0
     losses: list[float] = field(default_factory=list)
+    mious: list[float] = field(default_factory=list)
     confusion_kk: list[list[int]] = field(default_factory=list)
     val_loss: float = 0.0
     step_seconds: float = 0.0
@@ -66,9 +73,11 @@ class RunCheckpoints:
         """Put model, optimizer and progress on disk; raises StudyError for a full disk."""
         if self._folder is None or global_rank() != 0:
             return
+        average, live = self._stepper.average, self._module.model.state_dict()
         checkpoint = Checkpoint(
             epoch=progress.epoch,
-            model_state=self._module.model.state_dict(),
+            model_state=live if average is None else average.model.state_dict(),
+            live_state={} if average is None else live,
             step_loss_state=_state_of(self._module.step_loss),
             optimizer_state=pack_optimizer(self._stepper.optimizer),
             scaler_state=self._stepper.scaler.state_dict(),
@@ -98,7 +107,11 @@ class RunCheckpoints:
         return Progress(**found.extra["progress"])
 
     def _restore(self, found: Checkpoint) -> None:
-        self._module.model.load_state_dict(dict(found.model_state))
+        average = self._stepper.average
+        live = found.model_state if average is None else found.live_state
+        self._module.model.load_state_dict(dict(live))
+        if average is not None:
+            average.model.load_state_dict(dict(found.model_state))
         if isinstance(self._module.step_loss, nn.Module):
             self._module.step_loss.load_state_dict(dict(found.step_loss_state))
         unpack_optimizer(self._stepper.optimizer, found.optimizer_state)
@@ -107,7 +120,9 @@ class RunCheckpoints:
             self._stepper.scaler.load_state_dict(dict(found.scaler_state))
 
     def _check_same_run(self, found: Checkpoint) -> None:
-        before, now = found.extra["run"], self._identity()
+        # A run of the time before there were recipes and manners had the default ones.
+        defaults = {"recipe": to_json(PLAIN), "manner": to_json(AS_USUAL)}
+        before, now = {**defaults, **found.extra["run"]}, self._identity()
         differing = [name for name in now if before.get(name) != now[name]]
         if differing:
             changes = ", ".join(f"{name} was {before.get(name)}" for name in differing)
@@ -122,6 +137,22 @@ class RunCheckpoints:
         for name in _FREE_TO_CHANGE:
             del plain[name]
         return {**plain, "dataset": self._dataset_fingerprint, "world_size": world_size()}
+
+
+def metrics_of(progress: Progress, classes: Sequence[str]) -> dict[str, float]:
+    """What is told of the last epoch."""
+    scores = progress.evaluation.scores
+    metrics = {
+        "train_loss": progress.losses[-1],
+        "val_loss": progress.val_loss,
+        "miou": scores.miou,
+        "dice": scores.dice,
+        "pixel_accuracy": scores.pixel_accuracy,
+    }
+    for name, iou in zip(classes, scores.iou, strict=True):
+        if iou is not None:
+            metrics[f"iou.{name}"] = iou
+    return metrics
 
 
 def _state_of(step_loss: StepLoss) -> dict[str, Tensor]:

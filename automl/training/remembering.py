@@ -29,8 +29,13 @@ class Remembering(nn.Module):
         compute: Any = self._model.forward_with_features
         return self._remembered("forward_with_features", compute, images_nchw)
 
+    def forward_with_maps(self, images_nchw: Tensor) -> Any:
+        """What the model gives for these images with its encoder's maps, where it can."""
+        compute: Any = self._model.forward_with_maps
+        return self._remembered("forward_with_maps", compute, images_nchw)
+
     def forward_with_stages(self, images_nchw: Tensor) -> Any:
-        """What the model gives for these images with features and stages, where it can."""
+        """What the model gives for these images with features and maps, where it can."""
         compute: Any = self._model.forward_with_stages
         return self._remembered("forward_with_stages", compute, images_nchw)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 #: The cosine ends at this share of the peak learning rate.
@@ -17,14 +18,23 @@ def lr_factor(step: int, total_steps: int, warmup_steps: int) -> float:
     section 2.2, for the warm-up; Loshchilov & Hutter 2017 (arXiv:1608.03983), eq. 5, one period.
     Raises ValueError for a step outside 0 to total_steps - 1 or a negative warm-up.
     """
+
+    def falling() -> float:
+        progress = (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps)
+        return FINAL_FACTOR + (1 - FINAL_FACTOR) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return warmed_up(step, total_steps, warmup_steps, falling)
+
+
+def warmed_up(
+    step: int, total_steps: int, warmup_steps: int, afterwards: Callable[[], float]
+) -> float:
+    """The factor of the linear warm-up, or of what comes afterwards; raises as `lr_factor` does."""
     if not 0 <= step < total_steps:
         raise ValueError(f"step must be within 0 to {total_steps - 1}, got {step}")
     if warmup_steps < 0:
         raise ValueError(f"warmup_steps must be at least 0, got {warmup_steps}")
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, total_steps - 1 - warmup_steps)
-    return FINAL_FACTOR + (1 - FINAL_FACTOR) * 0.5 * (1 + math.cos(math.pi * progress))
+    return (step + 1) / warmup_steps if step < warmup_steps else afterwards()
 
 
 @dataclass(frozen=True, slots=True)

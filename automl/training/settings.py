@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from automl.fidelity import FULL, Fidelity
 from automl.records import Normalisation
 from automl.space.policies.policy import Policy
+from automl.training.manner import AS_USUAL, Manner
+from automl.training.recipe import PLAIN, Recipe
+from automl.training.shapes import SHAPES
 
 _Check = tuple[Callable[[float], bool], str]
 
@@ -27,8 +30,9 @@ class FitSettings:
     those of the whole batch (`training/pieces.py` says what differs). `warmup_epochs` may be a
     fraction and is cut to half of the run. `clip_norm` bounds the L2 norm of all gradients
     together, None leaves them. `seed` fixes the order of samples, their augmentation and dropout.
-    `fidelity` says which epochs train on less than all data at full size.
-    Raises ValueError for a value outside its limits.
+    `fidelity` says which epochs train on less than all data at full size, `recipe` holds further
+    options of the optimisation, and `manner` is for speed. Raises ValueError for a value outside
+    its limits.
     """
 
     epochs: int
@@ -52,6 +56,8 @@ class FitSettings:
     loader_workers: int = 0
     micro_batches: int = 1
     fidelity: Fidelity = FULL
+    manner: Manner = AS_USUAL
+    recipe: Recipe = PLAIN
 
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, _AT_LEAST_ONE)
@@ -67,6 +73,10 @@ class FitSettings:
         ends = self.fidelity.last_epochs
         if ends and ends[-1] != self.epochs:
             raise ValueError(f"fidelity must end with epoch {self.epochs}, got ends {ends}")
+        if self.recipe.schedule not in SHAPES:
+            raise ValueError(
+                f"schedule must be one of {', '.join(SHAPES)}, got {self.recipe.schedule!r}"
+            )
 
     def for_evaluation(self, *, world_size: int) -> EvaluationSettings:
         """The part that evaluating shares with training; its batches are as small as the pieces."""
@@ -76,6 +86,7 @@ class FitSettings:
             precision=self.precision,
             device=self.device,
             loader_workers=self.loader_workers,
+            layout=self.manner.layout,
         )
 
 
@@ -88,6 +99,7 @@ class EvaluationSettings:
     precision: str = "auto"
     device: str = "auto"
     loader_workers: int = 0
+    layout: str = "channels_last"
 
     def __post_init__(self) -> None:
         _check("batch_size", self.batch_size, _AT_LEAST_ONE)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from automl.training.borrowing import evaluating
+from automl.training.layers import norms_at_rest
 
 #: Batches that statistics are taken from.
 STATISTICS_BATCHES = 8
@@ -25,9 +26,11 @@ STATISTICS_BATCHES = 8
 def renew_statistics(model: nn.Module, inputs: Iterable[Tensor]) -> None:
     """Have the batch norms of `model` hold the mean statistics of these inputs (N, 3, H, W).
 
-    Weights and modes stay as they are, and no random number is drawn.
+    Weights and modes stay as they are, and no random number is drawn. Norms whose weights rest, in
+    a network others of which learn, keep their statistics.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    resting = norms_at_rest(model) if any(p.requires_grad for p in model.parameters()) else []
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m not in resting]
     momenta = [norm.momentum for norm in norms]
     with evaluating(model), torch.no_grad():
         for norm in norms:

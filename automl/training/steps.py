@@ -5,7 +5,6 @@ Shapes: N batch, K classes, H and W pixels.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -21,25 +20,21 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from automl.data.batching import Batch
-from automl.errors import TrialError
+from automl.training.averaging import WeightAverage
 from automl.training.evaluation import normalise
+from automl.training.layers import rest_norms
+from automl.training.ledger import LossLedger
+from automl.training.optimizers import LR_SHARE
 from automl.training.pieces import shares_of, split_batch, targets_of
 from automl.training.precision import Precision
-from automl.training.ranks import sum_over_ranks, world_size
 from automl.training.remembering import Remembering
 from automl.training.resolution import scaled_batch
-from automl.training.schedules import Timetable, lr_factor
+from automl.training.schedules import Timetable
 from automl.training.settings import FitSettings
+from automl.training.shapes import SHAPES
 from automl.training.statistics import renew_statistics
 
 T = TypeVar("T")
-
-#: Below it, an fp16 loss cannot be scaled so that its gradients are finite: 32 halvings of the
-#: scaler's 2^16.
-SMALLEST_SCALE = 2.0**-16
-
-#: How many steps may pass before a device's losses are read: each reading waits for the device.
-LOSSES_READ_EVERY = 32
 
 
 class StepLoss(Protocol):
@@ -95,7 +90,8 @@ class Stepper:
     """All that an optimizer step touches.
 
     `timetable` holds the optimizer steps of the run; `pieces` counts those of each batch: no more
-    than the images that the rank with the fewest has of it.
+    than the images that the rank with the fewest has of it. `level` is what the scores so far have
+    made of the schedule's rates, 1 for most schedules. `average` takes in the weights of each step.
     """
 
     step_module: nn.Module
@@ -106,6 +102,8 @@ class Stepper:
     device: torch.device
     timetable: Timetable
     pieces: int = 1
+    level: float = 1.0
+    average: WeightAverage | None = None
 
     def run_epoch(self, batches: Iterable[Batch], epoch: int) -> tuple[float, EpochSeconds]:
         """Train epoch `epoch`, counted from 0; returns its mean loss over steps, and times.
@@ -115,14 +113,17 @@ class Stepper:
         """
         started = time.perf_counter()
         step_seconds = 0.0
-        ledger = _LossLedger(self)
+        ledger = LossLedger(self)
         first_step = self.timetable.first_step(epoch)
         self.step_module.train()
+        rest_norms(self.step_module)
         for index, group in enumerate(_groups(batches, self.settings.accumulate)):
             step_started = time.perf_counter()
             step = first_step + index
             self.set_learning_rate(step)
             ledger.add(step, *self._optimize([self.scaled(batch, epoch) for batch in group]))
+            if self.average is not None:
+                self.average.update(self.unwrapped.model, updates=step)
             step_seconds += time.perf_counter() - step_started
         step_started = time.perf_counter()
         mean_loss = ledger.mean()
@@ -132,11 +133,19 @@ class Stepper:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at an optimizer step, counted from 0 over the whole run."""
-        return self.settings.learning_rate * lr_factor(step, self.timetable.total, self.peak_step)
+        factor = SHAPES[self.settings.recipe.schedule].factor
+        rate = self.settings.learning_rate * factor(step, self.timetable.total, self._warmup_steps)
+        return rate * self.level
 
     @property
     def peak_step(self) -> int:
-        """The step after the warm-up, which never takes more than half of a run."""
+        """The first step at the peak of the schedule: for most, the one after the warm-up."""
+        peak = SHAPES[self.settings.recipe.schedule].peak
+        return peak(self.timetable.total, self._warmup_steps)
+
+    @property
+    def _warmup_steps(self) -> int:
+        """The warm-up never takes more than half of a run."""
         return self.timetable.warmup_steps(self.settings.warmup_epochs)
 
     def scaled(self, batch: Batch, epoch: int) -> Batch:
@@ -145,19 +154,21 @@ class Stepper:
 
     def renew_statistics(self, batches: Iterable[Batch]) -> None:
         """Have the batch norms hold the statistics of these batches, at the size they have."""
-        inputs = (
-            normalise(piece.images_nhwc.to(self.device), self.settings.normalisation)
-            for batch in batches
-            for piece in split_batch(batch, self.pieces)
-        )
-        with self.precision.autocast():
-            renew_statistics(self._unwrapped.model, inputs)
+        averaged = [] if self.average is None else [self.average.model]
+        pieces = [piece for batch in batches for piece in split_batch(batch, self.pieces)]
+        for model in (self.unwrapped.model, *averaged):
+            inputs = (
+                normalise(piece.images_nhwc.to(self.device), self.settings.normalisation)
+                for piece in pieces
+            )
+            with self.precision.autocast():
+                renew_statistics(model, inputs)
 
     def set_learning_rate(self, step: int) -> None:
-        """Have the optimizer learn as fast as the schedule says for a step."""
+        """Have each group learn its share of what the schedule says for a step."""
         learning_rate = self.learning_rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get(LR_SHARE, 1.0)
 
     def _optimize(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
         """One optimizer step on the mean loss of a group; that mean, and the gradient's norm.
@@ -188,11 +199,11 @@ class Stepper:
 
     def _pixel_loss(self) -> object:
         """What may know how its pixels weigh."""
-        loss: object = self._unwrapped.step_loss
+        loss: object = self.unwrapped.step_loss
         return loss.loss if isinstance(loss, SupervisedLoss) else loss
 
     @property
-    def _unwrapped(self) -> TrainingStep:
+    def unwrapped(self) -> TrainingStep:
         """The model and its loss, without what averages gradients over ranks."""
         wrapped = self.step_module
         module = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
@@ -213,54 +224,6 @@ class Stepper:
             return nullcontext()
         held_back: AbstractContextManager[None] = self.step_module.no_sync()
         return held_back
-
-
-class _LossLedger:
-    """The losses and gradients of an epoch, read from the device only now and then."""
-
-    def __init__(self, stepper: Stepper) -> None:
-        self._stepper = stepper
-        alone_on_cpu = stepper.device.type == "cpu" and world_size() == 1
-        self._read_every = 1 if alone_on_cpu else LOSSES_READ_EVERY
-        self._unread: list[tuple[int, Tensor]] = []
-        self._read: list[float] = []
-
-    def add(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
-        self._unread.append((step, torch.stack([loss, gradient_norm])))
-        if len(self._unread) >= self._read_every:
-            self._read_all()
-
-    def mean(self) -> float:
-        self._read_all()
-        return math.fsum(self._read) / len(self._read)
-
-    def _read_all(self) -> None:
-        if not self._unread:
-            return
-        pairs = torch.stack([pair for _, pair in self._unread])
-        values = (sum_over_ranks(pairs) / world_size()).tolist()
-        for (step, _), (loss, gradient_norm) in zip(self._unread, values, strict=True):
-            if not math.isfinite(loss):
-                raise TrialError(self._diagnosis(step, f"the loss is {loss}"))
-            if not math.isfinite(gradient_norm):
-                raise TrialError(self._diagnosis(step, f"the gradient's norm is {gradient_norm}"))
-        scaler = self._stepper.scaler
-        if scaler.is_enabled() and scaler.get_scale() < SMALLEST_SCALE:
-            step, _ = self._unread[-1]
-            raise TrialError(self._diagnosis(step, "no scale of the loss is left for the gradient"))
-        self._read.extend(loss for loss, _ in values)
-        self._unread.clear()
-
-    def _diagnosis(self, step: int, finding: str) -> str:
-        stepper = self._stepper
-        timetable = stepper.timetable
-        return (
-            f"{finding} at step {step + 1} of {timetable.total} "
-            f"(epoch {timetable.epoch_of(step) + 1}), learning rate "
-            f"{stepper.learning_rate(step):.3g} of a peak of "
-            f"{stepper.settings.learning_rate:.3g}, precision {stepper.precision.name}; "
-            "it must be finite: try a lower learning rate"
-        )
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from automl.errors import StudyError
+from automl.errors import StudyError, UsageError
 from automl.records import TrialConfig, TrialMessage
 from automl.reporting import Reporter
 from automl.space.experiment import Experiment
@@ -165,6 +166,32 @@ def test_a_trial_that_asks_for_no_cpu_keeps_off_the_node_that_is_spared(cluster,
         conductor = Conductor(plan, log, observer=Silent(), clock=time.monotonic)
         run_on_tune(conductor, job, settings)
     assert (tmp_path / "node").read_text() == both[1 - spared].node_id
+
+
+def test_a_search_waits_for_workers_that_come_by_demand(cluster):
+    import ray
+
+    from automl.distributed.growth import wait_for_workers
+
+    nodes = cluster(num_cpus=0)
+    ray.init(nodes.address, log_to_driver=False)
+    plain = {"space": {"alpha": 0.5}, "search": {"concurrent": 2}}
+    two_trials = Experiment.from_json(plain)
+    with pytest.raises(UsageError, match=r"given 0\.5 s; the cluster has 0 of 2 CPUs by now"):
+        wait_for_workers(two_trials, 0.5)
+    waiting = threading.Thread(target=wait_for_workers, args=(two_trials, 120.0), daemon=True)
+    waiting.start()
+    nodes.add_node(num_cpus=1)
+    waiting.join(1.0)
+    assert waiting.is_alive(), "one of two has come"
+    nodes.add_node(num_cpus=1)
+    waiting.join(120.0)
+    assert not waiting.is_alive()
+    # What was asked for is free for the trials.
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 class Silent:

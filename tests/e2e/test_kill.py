@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_epoch(
 ):
     out = tmp_path / "study"
     words = ["search", "--space", str(tiny_space), "--out", str(out), "--epochs", "3"]
-    words += ["--local"] if backend == "local" else []
+    words += ["--local", "--track", "tensorboard"] if backend == "local" else []
     process = start(words, environment, tmp_path)
     wait_for(lambda: num_epochs(out) >= 3, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -45,6 +46,22 @@ def test_a_killed_search_goes_on_and_repeats_no_finished_epoch(
     proposed = [e["config"]["number"] for e in after if e["kind"] == "proposed"]
     assert proposed == [0, 1, 2]
     assert (out / "bundles" / "best" / "bundle.json").exists()
+    if backend == "local":
+        assert followed(out / "tensorboard") == set(epochs)
+
+
+def followed(folder: Path) -> set[tuple[str, int]]:
+    """The epochs that TensorBoard shows, each with its trial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorBoard's own, at import
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    seen: list[tuple[str, int]] = []
+    for run in sorted(folder.glob("0*")):
+        reader = EventAccumulator(str(run))
+        reader.Reload()
+        seen += [(run.name, point.step) for point in reader.Scalars("epoch/miou")]
+    assert len(seen) == len(set(seen))
+    return set(seen)
 
 
 @pytest.mark.timeout(900)

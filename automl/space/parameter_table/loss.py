@@ -52,5 +52,12 @@ LOSS: Mapping[str, Limits] = MappingProxyType(
             high=20.0,
             description="Extra weight, in the pixel loss, of pixels near a boundary of labels.",
         ),
+        "deep_supervision": Limits(
+            kind="float",
+            low=0.0,
+            high=10.0,
+            description="Weight of the same loss on coarser maps of the encoder, by heads that "
+            "only training has; 0 is none.",
+        ),
     }
 )

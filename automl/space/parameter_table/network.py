@@ -30,6 +30,18 @@ NETWORK: Mapping[str, Limits] = MappingProxyType(
             description="Encoder weights: false (from scratch), true (timm's, needs a download), "
             "or the path of a weights file.",
         ),
+        "init": Limits(
+            kind="text",
+            options=("default", "kaiming", "xavier", "orthogonal"),
+            description="How weights from scratch are drawn; default: as the encoder's library and "
+            "the decoder do.",
+        ),
+        "head_bias": Limits(
+            kind="text",
+            options=("zero", "prior"),
+            description="Where the biases of the logits start; prior: at the classes' shares of "
+            "the pixels.",
+        ),
         "pruning_ratio": Limits(
             kind="float",
             low=0.0,

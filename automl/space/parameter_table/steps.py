@@ -11,14 +11,55 @@ STEPS: Mapping[str, Limits] = MappingProxyType(
     {
         "optimizer": Limits(
             kind="text",
-            options=("adamw", "sgd"),
-            description="Optimizer; sgd has Nesterov momentum 0.9.",
+            options=("adamw", "sgd", "lion"),
+            description="Optimizer; sgd has Nesterov momentum 0.9, lion wants a tenth to a third "
+            "of adamw's learning rate.",
         ),
         "learning_rate": Limits(
             kind="float",
             above=0.0,
             high=10.0,
             description="Peak learning rate, after the warm-up.",
+        ),
+        "schedule": Limits(
+            kind="text",
+            options=(
+                "cosine",
+                "constant",
+                "cosine_restarts",
+                "one_cycle",
+                "polynomial",
+                "plateau",
+            ),
+            description="Shape of the learning rate over the run, after train.warmup_epochs; "
+            "one_cycle has a warm-up of its own, plateau falls where mIoU on val does not rise.",
+        ),
+        "encoder_lr_factor": Limits(
+            kind="float",
+            above=0.0,
+            high=1.0,
+            description="Learning rate of the encoder, as a share of the decoder's.",
+        ),
+        "layer_decay": Limits(
+            kind="float",
+            above=0.0,
+            high=1.0,
+            description="Learning rate of each stage of the encoder, as a share of the next deeper "
+            "one's.",
+        ),
+        "freeze_epochs": Limits(
+            kind="int",
+            low=0,
+            high=10000,
+            description="Epochs that the encoder stays as it is; then a stage more learns each "
+            "epoch, the deepest first.",
+        ),
+        "ema_decay": Limits(
+            kind="float",
+            low=0.0,
+            high=0.9999,
+            description="Decay, for each step, of an average of the weights that is scored and "
+            "kept instead of them; 0 is none.",
         ),
         "weight_decay": Limits(
             kind="float",

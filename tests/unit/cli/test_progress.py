@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,15 @@ from automl.cli.progress import (
     snapshot_text,
 )
 from automl.conductor.snapshot import Best, Snapshot
-from automl.records import Measurement, Objective, TrialConfig, TrialMessage, TrialStatus, Verdict
+from automl.records import (
+    Measurement,
+    Objective,
+    SpeedChoice,
+    TrialConfig,
+    TrialMessage,
+    TrialStatus,
+    Verdict,
+)
 
 OBJECTIVES = (
     Objective(metric="miou", direction="maximize"),
@@ -85,6 +94,16 @@ def test_times_are_told_as_people_say_them(seconds, text):
             "trial   3  starts: resnet18, fpn, 64: params_m 11.2  latency_ms 12.5",
         ),
         (EPOCH, Verdict.CONTINUE, "trial   3  epoch   4  miou 0.5124"),
+        (
+            replace(EPOCH, epoch=1, speed=SpeedChoice(precision="bf16")),
+            Verdict.CONTINUE,
+            "trial   3  epoch   1  miou 0.5124  in bf16, channels-last",
+        ),
+        (
+            replace(EPOCH, speed=SpeedChoice(precision="bf16")),
+            Verdict.CONTINUE,
+            "trial   3  epoch   4  miou 0.5124",
+        ),
         (EPOCH, Verdict.PAUSE, "trial   3  epoch   4  miou 0.5124  waits here"),
         (ending(TrialStatus.COMPLETED), Verdict.CONTINUE, "trial   3  completed"),
         (

@@ -488,3 +488,20 @@ def test_a_trial_left_running_when_the_time_is_up_keeps_what_it_learnt(
     ]
     assert {result.reason for result in results} == {"the time budget is spent"}
     assert results[1].checkpoint is None
+
+
+def test_who_watches_later_sees_the_state_at_once_and_all_that_follows(
+    experiment, start, watcher, tell
+):
+    conductor = start(experiment())
+    first = conductor.next_trial()
+    late = type(watcher)()
+    conductor.watch(late)
+    assert [seen.running for seen in late.snapshots] == [1]
+    for told in (watcher, late):
+        told.snapshots.clear()
+    tell(conductor, first, "epoch", 2.0, epoch=1, metrics={"miou": 0.5, "latency_ms": 3.0})
+    assert watcher.messages == late.messages
+    assert watcher.snapshots == late.snapshots
+    assert late.snapshots[0].front == ((-0.5, 3.0),)
+    assert late.snapshots[0].default == (-0.5, 3.0)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from automl.data.augment import Augmentation
 from automl.data.batching import (
     Batch,
     BatchSettings,
@@ -134,6 +135,48 @@ def test_loader_threads_change_nothing(split: ArrowSplit, workers: int) -> None:
     threaded = replace(settings, loader_workers=workers)
     for epoch in range(2):
         assert same(epoch_of(split, settings, epoch), epoch_of(split, threaded, epoch))
+
+
+def test_what_is_augmented_is_the_mapped_file_itself(
+    split: ArrowSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to there no byte of an image is copied."""
+    given: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def keep(_self: Augmentation, image: np.ndarray, mask: np.ndarray, _seed: int) -> object:
+        given.append((image, mask))
+        return image, mask
+
+    monkeypatch.setattr(Augmentation, "__call__", keep)
+    settings = BatchSettings(batch_size=4, augmentation="medium", cutmix=0.5, shuffle=True)
+    epoch_of(split, settings)
+    assert len(given) >= 20
+    stored = [(split.image(row), split.mask(row)) for row in range(COUNT)]
+    for image, mask in given:
+        number = int(image[0, 0, 0]) // 10
+        assert np.shares_memory(image, stored[number][0])
+        assert np.shares_memory(mask, stored[number][1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pinned_batches_hold_the_same_in_memory_that_a_gpu_reads(
+    workers: int, split: ArrowSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a machine with a GPU can pin memory, so that it is asked for is looked at."""
+    pinned: list[torch.Tensor] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    settings = BatchSettings(batch_size=4, shuffle=True, loader_workers=workers)
+    usual = epoch_of(split, settings)
+    assert not pinned
+    batches = epoch_of(split, replace(settings, pinned=True))
+    assert same(batches, usual)
+    asked = {id(tensor) for tensor in pinned}
+    assert all({id(one.images_nhwc), id(one.masks_nhw)} <= asked for one in batches)
 
 
 def test_an_epoch_left_early_ends_its_threads(split: ArrowSplit) -> None:

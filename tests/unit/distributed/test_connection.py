@@ -1,5 +1,6 @@
 """Ray starts here whatever was left, or set, on the machine."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,15 @@ import ray
 print("started", int(ray.cluster_resources()["CPU"]) >= 1, ray.nodes()[0]["NodeManagerAddress"])
 ray.shutdown()
 """
+WITH_DASHBOARD = """
+import urllib.request
+from automl.distributed import connection
+connection.prepare_environment()
+url = connection.connect(None, dashboard=True)
+print("dashboard", url, urllib.request.urlopen(url, timeout=60).status)
+import ray
+ray.shutdown()
+"""
 
 
 @pytest.fixture
@@ -27,9 +37,9 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def start(environment: dict[str, str]) -> str:
+def start(environment: dict[str, str], program: str = START) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", START],
+        [sys.executable, "-c", program],
         env=environment,
         capture_output=True,
         text=True,
@@ -54,6 +64,13 @@ def test_a_long_folder_for_temporary_files_is_no_hindrance(environment, tmp_path
     long_folder = tmp_path / ("x" * 80)
     long_folder.mkdir()
     assert "started True 127.0.0.1" in start({**environment, "TMPDIR": str(long_folder)})
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_dashboard_is_on_the_loopback_alone(environment):
+    printed = start(environment, WITH_DASHBOARD)
+    assert re.search(r"^dashboard http://127\.0\.0\.1:\d+ 200$", printed, re.M), printed
 
 
 def test_rays_own_folder_is_kept_where_it_serves(monkeypatch, short_folder):

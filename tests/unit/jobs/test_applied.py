@@ -19,19 +19,21 @@ from automl.jobs.applied_steps import OPTIMIZERS
 from automl.jobs.context import torch_threads
 from automl.jobs.live import Live, Sample
 from automl.jobs.network import build_network
-from automl.jobs.settings import fit_settings, supervised_loss
+from automl.jobs.settings import deeply_supervised, fit_settings, supervised_loss
 from automl.jobs.trial import run_trial
 from automl.models import build, encoders
 from automl.models.build import build_model
 from automl.models.decoders import DECODERS
+from automl.models.initialisation import redraw
 from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.records import ModelSpec, TrialStatus
-from automl.space.experiment import TrainSettings
 from automl.space.parameter_table import PARAMETERS
 from automl.space.parameters import TrialParameters
+from automl.space.training import TrainSettings
 from automl.training import epochs, loop, steps
 from automl.training.epochs import batch_settings
-from automl.training.loop import prepared
+from automl.training.layers import EncoderLayers
+from automl.training.loop import Run, prepared
 from automl.training.losses import CombinedLoss
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
@@ -88,8 +90,8 @@ def optimizing(**changes):
     """Build another optimizer."""
 
     def plant(patch):
-        def other(model, name, lr, weight_decay):
-            asked = {"name": name, "lr": lr, "weight_decay": weight_decay}
+        def other(model, name, lr, weight_decay, lr_share):
+            asked = {"name": name, "lr": lr, "weight_decay": weight_decay, "lr_share": lr_share}
             return build_optimizer(model, **{**asked, **changes})
 
         patch.setattr(loop, "build_optimizer", other)
@@ -98,8 +100,8 @@ def optimizing(**changes):
 
 
 def decaying_everything(patch):
-    def other(model, name, lr, weight_decay):
-        built = build_optimizer(model, name, lr, weight_decay)
+    def other(model, name, lr, weight_decay, lr_share):
+        built = build_optimizer(model, name, lr, weight_decay, lr_share)
         for group in built.param_groups:
             group["weight_decay"] = weight_decay
         return built
@@ -108,12 +110,82 @@ def decaying_everything(patch):
 
 
 def forgetting_the_head(patch):
-    def other(model, name, lr, weight_decay):
-        built = build_optimizer(model, name, lr, weight_decay)
+    def other(model, name, lr, weight_decay, lr_share):
+        built = build_optimizer(model, name, lr, weight_decay, lr_share)
         built.param_groups[-1]["params"].pop()
         return built
 
     patch.setattr(loop, "build_optimizer", other)
+
+
+def recipe(**changes):
+    """Train by another recipe."""
+
+    def plant(patch):
+        def other(*given, **named):
+            settings = fit_settings(*given, **named)
+            return replace(settings, recipe=replace(settings.recipe, **changes))
+
+        patch.setattr(trial, "fit_settings", other)
+
+    return plant
+
+
+def redrawing(kind):
+    """Draw the weights in another way; None leaves them."""
+
+    def plant(patch):
+        patch.setattr(
+            network, "redraw", lambda part, _kind, seed: kind and redraw(part, kind, seed)
+        )
+
+    return plant
+
+
+def drawing_unasked(patch):
+    def other(spec, *, seed, **given):
+        model = build_model(spec, seed=seed, **given)
+        redraw(model.decoder, "orthogonal", seed)
+        return model
+
+    patch.setattr(network, "build_model", other)
+
+
+def forgetting_the_prior(patch):
+    patch.setattr(network, "prior_bias", lambda _head, _shares: None)
+
+
+def biasing(patch):
+    def other(spec, **given):
+        model = build_model(spec, **given)
+        torch.nn.init.constant_(model.head.bias[:1], 3.0)
+        return model
+
+    patch.setattr(network, "build_model", other)
+
+
+def ignoring_flat_scores(patch):
+    patch.setattr(loop, "level_after", lambda _schedule, _scores: 1.0)
+
+
+def freezing_nothing(patch):
+    patch.setattr(EncoderLayers, "freeze", lambda _self, _epoch, _epochs: False)
+
+
+def scoring_the_weights(patch):
+    patch.setattr(Run, "trained_model", property(lambda self: self.module.model))
+
+
+def without_heads(patch):
+    patch.setattr(beginning, "deeply_supervised", lambda loss, *_: loss)
+
+
+def heads_of_half_weight(patch):
+    def other(loss, model, params, info, seed):
+        half = replace(params, deep_supervision=params.deep_supervision / 2)
+        return deeply_supervised(loss, model, half, info, seed)
+
+    patch.setattr(beginning, "deeply_supervised", other)
 
 
 def batching(**changes):
@@ -237,7 +309,46 @@ FAULTS = {
     "oversample, unasked": ({}, batching(oversample="effective")),
     "oversample, twice the same": ({}, drawing_at_random),
     "optimizer": ({"optimizer": "sgd"}, optimizing(name="adamw")),
+    "optimizer, lion": ({"optimizer": "lion"}, optimizing(name="sgd")),
     "optimizer, incomplete": ({}, forgetting_the_head),
+    "schedule": ({"schedule": "polynomial"}, recipe(schedule="cosine")),
+    "schedule, one cycle": ({"schedule": "one_cycle"}, recipe(schedule="cosine")),
+    "schedule, restarts": ({"schedule": "cosine_restarts"}, recipe(schedule="cosine")),
+    "schedule, deaf": ({"schedule": "plateau"}, ignoring_flat_scores),
+    "schedule, flat": ({"schedule": "plateau"}, recipe(schedule="constant")),
+    "schedule, unasked": ({}, recipe(schedule="constant")),
+    "encoder_lr_factor": ({"encoder_lr_factor": 0.1}, recipe(encoder_lr_factor=1.0)),
+    "encoder_lr_factor, other": (
+        {"encoder_lr_factor": 0.1, "layer_decay": 0.8},
+        recipe(encoder_lr_factor=0.2),
+    ),
+    "encoder_lr_factor, unasked": ({}, recipe(encoder_lr_factor=0.5)),
+    "layer_decay": ({"layer_decay": 0.7}, recipe(layer_decay=1.0)),
+    "layer_decay, other": (
+        {"encoder_lr_factor": 0.1, "layer_decay": 0.7},
+        recipe(layer_decay=0.8),
+    ),
+    "layer_decay, unasked": ({}, recipe(layer_decay=0.9)),
+    "freeze_epochs": ({"freeze_epochs": 1}, recipe(freeze_epochs=0)),
+    "freeze_epochs, said only": ({"freeze_epochs": 2}, freezing_nothing),
+    "freeze_epochs, unasked": ({}, recipe(freeze_epochs=1)),
+    "ema_decay": ({"ema_decay": 0.99}, recipe(ema_decay=0.0)),
+    "ema_decay, other": ({"ema_decay": 0.99}, recipe(ema_decay=0.999)),
+    "ema_decay, not scored": ({"ema_decay": 0.99}, scoring_the_weights),
+    "ema_decay, unasked": ({}, recipe(ema_decay=0.9)),
+    "deep_supervision": ({"deep_supervision": 0.4}, without_heads),
+    "deep_supervision, half": ({"deep_supervision": 0.4}, heads_of_half_weight),
+    "init": ({"init": "xavier"}, redrawing(None)),
+    "init, other": ({"init": "orthogonal"}, redrawing("kaiming")),
+    "init, unasked": ({}, drawing_unasked),
+    "init, pruned": ({"init": "kaiming", "pruning_ratio": 0.5}, redrawing("xavier")),
+    "init, beside a file": ({"init": "xavier", "pretrained": "FILE"}, redrawing(None)),
+    "head_bias": ({"head_bias": "prior"}, forgetting_the_prior),
+    "head_bias, unasked": ({}, biasing),
+    "learning_rate, of a schedule": (
+        {"schedule": "one_cycle", "encoder_lr_factor": 0.1},
+        learning_at_half_speed,
+    ),
     "learning_rate": ({"learning_rate": 0.02}, learning_at_half_speed),
     "weight_decay": ({"weight_decay": 0.05}, optimizing(weight_decay=0.0)),
     "weight_decay, of biases": ({"weight_decay": 0.05}, decaying_everything),
@@ -293,15 +404,11 @@ def prove(params, dataset, *, train=None, seed=3):
     train = TrainSettings(epochs=2, device="cpu") if train is None else train
     settings = fit_settings(params, train, normalisation=dataset.info.normalisation, seed=seed)
     sample = Sample(params=params, seed=seed, precision=train.precision, info=dataset.info)
-    with (
-        torch_threads(1),
-        prepared(
-            build_network(params, dataset.info, seed=seed),
-            dataset,
-            settings,
-            step_loss=supervised_loss(params, dataset.info),
-        ) as run,
-    ):
+    model = build_network(params, dataset.info, seed=seed)
+    loss = deeply_supervised(
+        supervised_loss(params, dataset.info), model, params, dataset.info, seed
+    )
+    with torch_threads(1), prepared(model, dataset, settings, step_loss=loss) as run:
         verify_applied(sample, run)
         return Live(sample, run)
 

@@ -11,11 +11,14 @@ from automl.fidelity import FULL
 from automl.jobs import settings
 from automl.jobs.context import torch_threads
 from automl.jobs.network import build_network
-from automl.jobs.settings import combined_loss, fit_settings, supervised_loss
+from automl.jobs.settings import combined_loss, deeply_supervised, fit_settings, supervised_loss
 from automl.models.build import normalisation_for
-from automl.space.experiment import TrainSettings
+from automl.models.decoders import DECODERS
 from automl.space.parameter_table import PARAMETERS
 from automl.space.parameters import TrialParameters
+from automl.space.training import EarlyStopSettings, TrainSettings
+from automl.training.manner import Manner
+from automl.training.recipe import EarlyStop
 
 BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
 
@@ -25,6 +28,8 @@ CHANGES = {
     "decoder": ("fpn", "network"),
     "decoder_width": (24, "network"),
     "pretrained": (True, "network"),  # replaced by the path of a file
+    "init": ("xavier", "network"),
+    "head_bias": ("prior", "network"),
     "pruning_ratio": (0.5, "network"),
     "alpha": (0.25, "loss"),
     "region_loss": ("lovasz", "loss"),
@@ -33,6 +38,7 @@ CHANGES = {
     "label_smoothing": (0.1, "loss"),
     "ohem_share": (0.25, "loss"),
     "boundary_weight": (5.0, "loss"),
+    "deep_supervision": (0.4, "loss"),
     "augmentation": ("strong", "fit"),
     "cutmix": (0.5, "fit"),
     "classmix": (0.5, "fit"),
@@ -41,6 +47,11 @@ CHANGES = {
     "oversample": ("effective", "fit"),
     "optimizer": ("sgd", "fit"),
     "learning_rate": (2e-3, "fit"),
+    "schedule": ("one_cycle", "fit"),
+    "encoder_lr_factor": (0.1, "fit"),
+    "layer_decay": (0.5, "fit"),
+    "freeze_epochs": (2, "fit"),
+    "ema_decay": (0.99, "fit"),
     "weight_decay": (0.0, "fit"),
     "batch_size": (16, "fit"),
 }
@@ -54,11 +65,12 @@ def applied(params, info):
     """All that a trial's parameters decide."""
     model = build_network(params, info, seed=0)
     normalisation = normalisation_for(params.model_spec(), info.normalisation)
-    loss = supervised_loss(params, info).loss
+    step_loss = deeply_supervised(supervised_loss(params, info), model, params, info, seed=0)
+    loss, deep = step_loss.loss, getattr(step_loss, "weight", 0.0)
     weights = None if loss.class_weights is None else tuple(loss.class_weights.tolist())
     return {
         "network": {name: digest(value) for name, value in model.state_dict().items()},
-        "loss": (loss.alpha, loss.gamma, weights, loss.options),
+        "loss": (loss.alpha, loss.gamma, weights, loss.options, deep),
         "fit": asdict(fit_settings(params, TrainSettings(), normalisation=normalisation, seed=0)),
     }
 
@@ -101,8 +113,52 @@ def test_every_training_setting_is_applied(name, value, dataset):
     fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=5)
     assert getattr(fit, name) == value
     assert fit.seed == 5
-    # The backend obeys `workers`, and the trial `inherit`; all else is the loop's.
-    assert set(TrainSettings.model_fields) - set(asdict(fit)) == {"workers", "inherit"}
+    # The backend obeys `workers`, the trial `inherit` and, where its network can be, `compile`;
+    # `deterministic` is a part of the manner. All else is the loop's.
+    others = {"workers", "inherit", "compile", "deterministic"}
+    passed_on = {*asdict(fit), *asdict(fit.recipe)}
+    assert set(TrainSettings.model_fields) - passed_on == others
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_deterministic_is_a_part_of_the_manner(deterministic, dataset):
+    train = TrainSettings(deterministic=deterministic)
+    fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=0)
+    assert fit.manner == Manner(deterministic=deterministic)
+
+
+def test_a_declared_number_of_loader_threads_holds_on_every_device(dataset, monkeypatch):
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr(settings, "compute_device", lambda _, kind=device: torch.device(kind))
+        for workers in (0, 5):
+            train = TrainSettings(loader_workers=workers)
+            fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=0)
+            assert fit.loader_workers == workers
+
+
+def test_a_declared_early_stop_is_the_loops(dataset):
+    train = TrainSettings(early_stop=EarlyStopSettings(patience=3, min_delta=0.01))
+    fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=0)
+    assert fit.recipe.early_stop == EarlyStop(patience=3, min_delta=0.01)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_heads_of_deep_supervision_fit_every_decoder_and_pruning(decoder, dataset):
+    for ratio in (0.0, 0.4):
+        params = replace(BASE, decoder=decoder, pruning_ratio=ratio, deep_supervision=0.4)
+        model = build_network(params, dataset.info, seed=0)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        plain = supervised_loss(params, dataset.info)
+        loss = deeply_supervised(plain, model, params, dataset.info, seed=0)
+        images = torch.randn(2, 3, *dataset.info.size)
+        target = torch.zeros(2, *dataset.info.size, dtype=torch.long)
+        assert float(loss(model, images, target).detach()) > 0
+        assert len(loss.heads) == {"deeplabv3plus": 1, "unet": 4}.get(decoder, 3)
+        # The network that is measured, kept and exported has no part of them.
+        assert {name: value.shape for name, value in model.state_dict().items()} == {
+            name: value.shape for name, value in before.items()
+        }
+        assert deeply_supervised(plain, model, BASE, dataset.info, seed=0) is plain
 
 
 def test_on_a_gpu_the_threads_of_the_job_prepare_batches(dataset, monkeypatch):

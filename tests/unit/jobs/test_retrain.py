@@ -53,6 +53,15 @@ def test_what_is_trained_is_not_trained_again(job, monkeypatch):
     assert load_checkpoint(folder, "cpu").epoch == 2
 
 
+def test_a_repetition_that_ends_early_is_trained(job, context, monkeypatch):
+    early = {"epochs": 9, "device": "cpu", "early_stop": {"patience": 1, "min_delta": 1}}
+    of = replace(job(epochs=5), context=context(train=early))
+    outcome = retrain_trial(of)
+    assert (outcome.trained, outcome.summary) == (True, "stopped early at epoch 2 of 9, best 1")
+    monkeypatch.setattr(jobs, "retrain", lambda *_: pytest.fail("trained again"))
+    assert retrain_trial(of).summary == "trained before"
+
+
 def test_a_fault_is_told_in_the_outcome(job):
     of = job(encoder="no_such_encoder")
     outcome = retrain_trial(of)

@@ -35,6 +35,20 @@ def test_a_trial_tells_its_costs_its_epochs_and_its_end(context, config, recorde
     assert 0 <= costs.seconds <= epoch.seconds <= end.seconds
 
 
+def test_a_trial_that_ends_early_is_complete_and_says_so(context, config, recorder):
+    train = {"epochs": 9, "device": "cpu", "early_stop": {"patience": 2, "min_delta": 1}}
+    heard = recorder()
+    run_trial(config(), context(train=train), heard)
+    assert heard.kinds == ["costs", *["epoch"] * 3, "end"]
+    end = heard.messages[-1]
+    told = "stopped early at epoch 3 of 9, best 1"
+    assert (end.status, end.reason) == (TrialStatus.COMPLETED, told)
+    again = recorder()
+    run_trial(config(), context(train=train), again)
+    assert again.kinds == ["costs", "epoch", "end"]
+    assert (again.messages[1].epoch, again.messages[-1].reason) == (3, told)
+
+
 def test_a_stopped_trial_leaves_its_end_to_who_stopped_it(context, config, recorder):
     heard = recorder(stop_at=1)
     run_trial(

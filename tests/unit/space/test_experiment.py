@@ -7,12 +7,13 @@ from pydantic import ValidationError
 from automl.errors import SpaceError
 from automl.fidelity import FULL, Fidelity, Stretch
 from automl.measurement.proxies import PROXIES
-from automl.records import Objective
-from automl.space.experiment import Experiment
+from automl.records import Objective, short_hash
+from automl.space.experiment import Experiment, shaping
 from automl.space.faults import FaultsError
 from automl.space.fields import seconds_of
 from automl.space.loading import json_schema
 from automl.space.screening import PROXY_NAMES
+from automl.space.training import TRAIN_BEFORE
 
 LEARNING_RATE = {"float": [1e-4, 1e-2]}
 SPACE = {"decoder": {"choice": ["fpn", "unet"]}, "learning_rate": LEARNING_RATE}
@@ -89,6 +90,9 @@ def test_an_experiment_is_frozen():
         {"space": {"decoder": "unet"}},
         {"train": {"epochs": 3}},
         {"train": {"workers": 2}},
+        {"train": {"precision": "fastest"}},
+        {"train": {"compile": True}},
+        {"train": {"deterministic": True}},
         {"data": {"size": [64, 64]}},
         {"constraints": {"size_mb": 3}},
         {"compress": {"int8": False}},
@@ -107,10 +111,24 @@ def test_the_key_follows_what_shapes_results(section):
         {"search": {"trials": 50, "time_budget": "2h", "concurrent": 4, "max_failures": 3}},
         {"export": {"golden_samples": 1, "finalist_seeds": 3}},
         {"data": {"source": "elsewhere"}},
+        {"train": {"loader_workers": 3}},
+        {"train": {"loader_workers": "fastest"}},
     ],
 )
 def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_data_lies(section):
     assert experiment(**section).key() == experiment().key()
+
+
+def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
+    plain = experiment().to_json()
+    for name, before in TRAIN_BEFORE.items():
+        assert plain["train"].pop(name) == before
+    assert plain.pop("augmentation_policies") == {}
+    del plain["data"]["source"], plain["export"], plain["train"]["loader_workers"]
+    plain["search"] = shaping(plain["search"])
+    assert experiment().key() == short_hash(plain)
+    stopping = experiment(train={"early_stop": {"patience": 2}})
+    assert stopping.key() != experiment().key()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +140,21 @@ def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_dat
         ({"train": {"epochs": "3"}}, ['train.epochs: given "3"; allowed: a whole number']),
         ({"train": {"clip_norm": float("nan")}}, ["train.clip_norm: given NaN; allowed: a finite"]),
         ({"train": {"epochs": True}}, ["train.epochs: given true; allowed: a whole number"]),
+        (
+            {"train": {"loader_workers": -1}},
+            ["train.loader_workers: given -1; allowed: auto, fastest, or a whole number >= 0"],
+        ),
+        (
+            {"train": {"loader_workers": "fasted"}},
+            ['train.loader_workers: given "fasted"; allowed: auto, fastest, or a whole number'],
+        ),
         ({"search": {"eta": 1}}, ["search.eta: given 1; allowed: >= 2"]),
+        (
+            {"train": {"early_stop": {"patience": 0}}},
+            ["train.early_stop.patience: given 0; allowed: >= 1"],
+        ),
+        ({"train": {"early_stop": {}}}, ["train.early_stop.patience: missing"]),
+        ({"train": {"early_stop": 5}}, ["train.early_stop: given 5; allowed: "]),
         (
             {"search": {"sampler": "tpe2"}},
             ["search.sampler: given", "one of auto, tpe, nsga2, nsga3, gp, random, qmc"],
@@ -311,6 +343,23 @@ def test_a_time_budget_is_read_in_seconds(budget, seconds):
 def test_what_is_no_time_budget_is_refused(budget):
     with pytest.raises(ValueError, match="allowed: a time such as"):
         seconds_of(budget)
+
+
+def test_a_study_of_before_there_were_settings_for_speed_goes_on():
+    """The key is what it was before them, and a declaration without them is read."""
+    plain = Experiment.from_json({"space": {"encoder": "resnet18"}}).to_json()
+    for name in ("compile", "deterministic", "loader_workers"):
+        del plain["train"][name]
+    assert Experiment.from_json(plain).key() == "3ca6040edc"
+
+
+@pytest.mark.parametrize("workers", ["auto", "fastest", 0, 7])
+def test_loader_workers_survive_json_and_are_in_the_schema(workers):
+    given = experiment(train={"loader_workers": workers})
+    assert given.train.loader_workers == workers
+    assert Experiment.from_json(given.to_json()) == given
+    schema = json_schema()["$defs"]["TrainSettings"]["properties"]["loader_workers"]
+    assert schema["anyOf"] == [{"enum": ["auto", "fastest"]}, {"type": "integer", "minimum": 0}]
 
 
 def test_int8_is_a_switch_or_its_gates_and_the_switch_keeps_its_short_form():

@@ -51,6 +51,6 @@ def test_a_single_trial_has_the_values_and_nothing_of_a_search():
     assert experiment.fidelity.stretches == ()
     assert (experiment.train.epochs, experiment.train.inherit) == (5, False)
     assert experiment.train.clip_norm == 3.0
-    assert (experiment.compress.students, experiment.compress.int8) == ((), False)
+    assert (experiment.compress.students, experiment.compress.int8) == ((), None)
     assert (experiment.export.finalist_seeds, experiment.export.golden_samples) == (0, 1)
     assert experiment.data.size == (64, 32)

@@ -96,8 +96,8 @@ def test_a_folder_keeps_its_beginning(dataset, start_of, tmp_path):
     assert kept.elastic.strength == 2.0
     assert kept.fisher.keys() <= kept.state.keys()
     assert all(float(value.min()) >= 0 for value in kept.fisher.values())
-    loss = kept.step_loss(parameters_from(PARAMS), dataset.info)
     model = kept.network(parameters_from(PARAMS), dataset.info, seed=9)
+    loss = kept.step_loss(model, parameters_from(PARAMS), dataset.info, seed=9)
     assert loss.penalty(model).item() == 0
     prepare_beginning(study, start, dataset)
     for changed in (

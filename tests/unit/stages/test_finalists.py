@@ -5,11 +5,13 @@ import pytest
 from automl.backend import JobFault
 from automl.jobs.compress import CompressJob, CompressOutcome
 from automl.jobs.retrain import RetrainJob, RetrainOutcome
-from automl.records import Measurement, to_json
+from automl.jobs.speed import keep_choice, read_choice
+from automl.records import Measurement, SpeedChoice, to_json
 from automl.stages import finalists as stage
 from automl.stages.finalists import Repeated, Repeats, further_seeds, repeat_finalists
 from automl.stages.rank import _ranking
 from automl.store.atomic import write_json
+from automl.store.layout import StudyFolder
 
 
 class Workshop:
@@ -119,6 +121,28 @@ def test_a_trial_and_its_student_train_the_trial_once(repeat, candidate):
     repeat(workshop, best=("trial0-student1-fp32", "student", "fp32"))
     assert sorted(workshop.retrained) == [(0, 1_000_000, 3), (0, 1_000_001, 3)]
     assert {name for name, _ in workshop.exported} == {"trial0", "trial0-student1"}
+
+
+def test_further_seeds_train_in_the_manner_that_was_chosen_for_the_first(
+    study, result, candidate, backend_of, scores
+):
+    of = study(export={"finalist_seeds": 1, "best_accuracy_share": 1.0}, compress={"winners": 3})
+    teacher, student = SpeedChoice(precision="bf16"), SpeedChoice(precision="fp32")
+    results = [result(0, 0.6), result(1, 0.7, epochs=2)]
+    keep_choice(of.folder.trial(results[1].config.trial_id), teacher)
+    keep_choice(of.folder.trial("trial1-student1"), student)
+    field = [
+        candidate("trial0-fp32", 0.60, 10.0, trial=0),
+        candidate("trial1-student1-fp32", 0.70, 5.0, kind="student", size_mb=1.0),
+    ]
+    of = replace(of, backend=backend_of(Workshop(candidate)))
+    repeat_finalists(of, results, _ranking(of, field))
+    trials = StudyFolder(of.folder.finalists / "seed1000000").trials
+    found = {
+        path.parent.name.split("-")[0]: read_choice(path.parent)
+        for path in trials.glob("*/speed.json")
+    }
+    assert found == {"0001": teacher, "trial1": student}
 
 
 @pytest.mark.parametrize(

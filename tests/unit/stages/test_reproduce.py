@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from automl.errors import DataError, UsageError
-from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, to_json
+from automl.jobs.speed import read_choice
+from automl.records import SpeedChoice, TrialConfig, TrialMessage, TrialStatus, Verdict, to_json
 from automl.stages import reproduce as stage
 from automl.stages.reproduce import ReproductionRequest, plan_reproduction, reproduce
 from automl.stages.trial_record import trial_record
@@ -229,6 +230,23 @@ def test_each_epoch_is_compared_and_the_training_ends_at_the_last_one(recorded):
     assert done.verdict == "identical"
     plan = plan_reproduction(request(recorded, tolerance=0.125))
     assert reproduce(plan, heard.append, train=trainer([0.25, 0.625])).verdict == "within"
+
+
+def test_a_measured_trial_is_reproduced_in_the_manner_that_was_chosen(recorded):
+    choice = SpeedChoice(precision="bf16", layout="contiguous")
+    with Journal(recorded.journal_file) as journal:
+        journal.append(message(4, "epoch", epoch=2, metrics={"miou": 0.25}, speed=choice))
+    assert trial_record(recorded, "4").speed == choice
+    assert trial_record(recorded, "0").speed is None
+    found = []
+
+    def train(run):
+        found.append(read_choice(run.folder))
+        return trainer([0.125, 0.25])(run)
+
+    reproduce(plan_reproduction(request(recorded, "4")), lambda _epoch: None, train=train)
+    reproduce(plan_reproduction(request(recorded, "0")), lambda _epoch: None, train=train)
+    assert found == [choice, None]
 
 
 def test_the_last_checkpoint_is_kept_where_that_is_asked_for(recorded, tmp_path):

@@ -42,6 +42,8 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "finalists",
         folder.root / "reference",
         folder.proxies,
+        folder.root / "tensorboard",
+        folder.root / "mlflow",
         folder.root / "ray",
         folder.beginning,
         folder.weights,

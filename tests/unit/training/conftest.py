@@ -1,5 +1,7 @@
 """A dataset and networks small enough to train in milliseconds."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -62,9 +64,57 @@ class TinyNet(nn.Module):
         return self.head(features_nchw), features_nchw
 
 
+class StagedEncoder(nn.Module):
+    """Three maps, each half as large as the one before and behind a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        widths = (3, 4, 6, 8)
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+            for a, b in pairwise(widths)
+        )
+
+    def forward(self, images_nchw):
+        maps = []
+        for stage in self.stages:
+            images_nchw = stage(images_nchw)
+            maps.append(images_nchw)
+        return maps
+
+
+class StagedNet(nn.Module):
+    """An encoder of three stages, a decoder that adds its maps up, and a head."""
+
+    def __init__(self, *, seed=0):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = StagedEncoder()
+            self.decoder = nn.ModuleList(nn.Conv2d(width, 5, 1) for width in (4, 6, 8))
+            self.head = nn.Conv2d(5, 3, 1)
+
+    def forward(self, images_nchw):
+        return self.forward_with_maps(images_nchw)[0]
+
+    def forward_with_maps(self, images_nchw):
+        maps = self.encoder(images_nchw)
+        size = images_nchw.shape[-2:]
+        sides = [
+            nn.functional.interpolate(lateral(features), size=size)
+            for lateral, features in zip(self.decoder, maps, strict=True)
+        ]
+        return self.head(torch.relu(sum(sides))), maps
+
+
 @pytest.fixture
 def tiny_net():
     return TinyNet
+
+
+@pytest.fixture
+def staged_net():
+    return StagedNet
 
 
 @pytest.fixture

@@ -11,19 +11,23 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import Recorder, TinyNet
+from conftest import Recorder, StagedNet, TinyNet
 
 from automl import fidelity
 from automl.compression.distill import DistillationLoss, DistillationSettings
 from automl.data.dataset import open_dataset
 from automl.errors import TrialError
 from automl.fidelity import Fidelity, Stretch
-from automl.records import Verdict
+from automl.jobs.speed import read_choice, with_fastest
+from automl.records import Verdict, to_json
+from automl.training.deep_supervision import DeepSupervision
 from automl.training.evaluation import evaluate
 from automl.training.loop import fit
 from automl.training.losses import CombinedLoss, LossOptions
+from automl.training.recipe import Recipe
 from automl.training.settings import EvaluationSettings, FitSettings
 from automl.training.steps import SupervisedLoss
+from automl.training.tuning import Wanted
 
 
 class Rank:
@@ -122,12 +126,75 @@ class Rank:
         finally:
             fidelity.SIDE_UNIT = unit
 
+    def averaged(self):
+        """Batches of three: the last one leaves a rank with one image, or none."""
+        return self.fit(batch_size=3, recipe=Recipe(ema_decay=0.8))
+
+    def averaged_with_norm(self):
+        return self.fit(net=TinyNet(norm=True), recipe=Recipe(ema_decay=0.8))
+
+    def frozen(self):
+        """The norms rest with the encoder, so that ranks see what one process does."""
+        recipe = Recipe(freeze_epochs=3, encoder_lr_factor=0.5, layer_decay=0.5)
+        return self.fit(net=StagedNet(seed=self.rank), recipe=recipe, batch_size=3)
+
+    def unfreezing(self):
+        recipe = Recipe(freeze_epochs=1, layer_decay=0.5)
+        return self.fit(net=StagedNet(seed=self.rank), recipe=recipe, epochs=5)
+
+    def unfreezing_continued(self):
+        recipe = Recipe(freeze_epochs=1, layer_decay=0.5)
+        for reporter in (Recorder(stop_at=2), Recorder()):
+            result = self.fit(
+                net=StagedNet(seed=self.rank),
+                recipe=recipe,
+                epochs=5,
+                reporter=reporter,
+                folder="unfreezing",
+            )
+        return result
+
+    def deeply_supervised(self):
+        loss = DeepSupervision(
+            CombinedLoss(0.5, 2.0),
+            weight=0.4,
+            map_channels=(4, 6, 8),
+            num_classes=3,
+            seed=self.rank,
+        )
+        recipe = Recipe(freeze_epochs=3)
+        result = self.fit(net=StagedNet(seed=self.rank), loss=loss, recipe=recipe, batch_size=3)
+        heads = torch.cat([value.flatten() for value in loss.heads.parameters()])
+        return {**result, "heads": heads.tolist()}
+
     def stopped_by_first_rank(self):
         return self.fit(reporter=Recorder(stop_at=2 if self.rank == 0 else 1))
 
     def continued(self):
         self.fit(reporter=Recorder(stop_at=1), folder="continued")
         return self.fit(folder="continued")
+
+    def loader_threads(self):
+        return self.fit(loader_workers=2)
+
+    def fastest(self):
+        """Measured together, written by rank 0, obeyed by all."""
+        folder = self.out / f"fastest-{self.world}"
+        settings = with_fastest(
+            FitSettings(
+                epochs=1,
+                normalisation=self.dataset.info.normalisation,
+                batch_size=4,
+                precision="fastest",
+                device="cpu",
+            ),
+            Wanted(fastest_precision=True, fastest_loader=True, compiled=self.world > 1),
+            folder,
+            trained=(TinyNet(seed=self.rank), SupervisedLoss(CombinedLoss(0.5, 2.0))),
+            dataset=self.dataset,
+        )
+        dist_barrier(self.world)
+        return {"settings": to_json(settings), "kept": to_json(read_choice(folder))}
 
     def report_fails_on_first_rank(self):
         class Fails:
@@ -169,11 +236,24 @@ SCENARIOS = (
     Rank.evaluated,
     Rank.with_norm,
     Rank.stretched,
+    Rank.averaged,
+    Rank.averaged_with_norm,
+    Rank.frozen,
+    Rank.unfreezing,
+    Rank.unfreezing_continued,
+    Rank.deeply_supervised,
     Rank.stopped_by_first_rank,
     Rank.continued,
+    Rank.loader_threads,
+    Rank.fastest,
     Rank.report_fails_on_first_rank,
     Rank.not_finite_on_last_rank,
 )
+
+
+def dist_barrier(world):
+    if world > 1:
+        dist.barrier()
 
 
 def main(root, out, rank, world):

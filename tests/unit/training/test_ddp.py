@@ -52,6 +52,9 @@ def found(dataset, tmp_path_factory):
         "all_mixes",
         "accumulated",
         "distilled",
+        "averaged",
+        "frozen",
+        "deeply_supervised",
     ],
 )
 def test_two_ranks_train_as_one(found, scenario):
@@ -67,6 +70,27 @@ def test_loss_that_trains_itself_is_trained_alike_on_all_ranks(found):
     alone, first, second = (found[rank]["distilled"] for rank in ((0, 1), (0, 2), (1, 2)))
     assert first["adapter"] == second["adapter"]
     assert first["adapter"] == pytest.approx(alone["adapter"], rel=1e-3, abs=1e-5)
+
+
+def test_heads_of_deep_supervision_are_trained_alike_on_all_ranks(found):
+    alone, first, second = (found[rank]["deeply_supervised"] for rank in ((0, 1), (0, 2), (1, 2)))
+    assert first["heads"] == second["heads"]
+    assert first["heads"] == pytest.approx(alone["heads"], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("scenario", ["averaged_with_norm", "unfreezing"])
+def test_ranks_agree_on_averages_and_on_what_is_let_go(found, scenario):
+    first, second = (found[rank][scenario] for rank in ((0, 2), (1, 2)))
+    assert first == second
+
+
+def test_a_group_goes_on_in_the_middle_of_letting_go(found):
+    for rank in ((0, 1), (0, 2), (1, 2)):
+        continued, undisturbed = (
+            found[rank][name] for name in ("unfreezing_continued", "unfreezing")
+        )
+        assert continued["losses"] == undisturbed["losses"]
+        assert continued["weights"] == undisturbed["weights"]
 
 
 def test_scores_over_uneven_parts_are_exactly_those_of_the_whole(found):
@@ -121,3 +145,21 @@ def test_loss_that_is_not_finite_on_one_rank_ends_every_rank(found):
     first, second = (found[rank]["not_finite_on_last_rank"] for rank in ((0, 2), (1, 2)))
     assert first == second
     assert first.startswith("TrialError: the loss is nan at step 1 of 6")
+
+
+def test_loader_threads_change_no_bit_of_a_group(found):
+    """And so two runs of one group are alike, bit by bit."""
+    for rank in ((0, 1), (0, 2), (1, 2)):
+        assert found[rank]["loader_threads"] == found[rank]["combined"]
+
+
+def test_ranks_train_in_the_manner_that_the_first_one_found(found):
+    first, second = (found[rank]["fastest"] for rank in ((0, 2), (1, 2)))
+    assert first == second
+    kept, settings = first["kept"], first["settings"]
+    assert settings["precision"] == kept["precision"] in {"fp32", "bf16"}
+    assert settings["manner"]["layout"] == kept["layout"]
+    assert settings["loader_workers"] == kept["loader_workers"]
+    assert len(kept["step_ms"]) == 4
+    assert not settings["manner"]["compiled"]
+    assert kept["not_compiled"] == "only done for trials of one worker"

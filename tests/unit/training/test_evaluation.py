@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from automl.measurement.quality import scores
 from automl.records import Normalisation
+from automl.training import evaluation
 from automl.training.evaluation import evaluate, normalise
 
 
@@ -58,3 +59,17 @@ def test_empty_split_is_refused(tiny_net, settings_for):
         evaluate(
             tiny_net(), [], num_classes=3, settings=settings_for().for_evaluation(world_size=1)
         )
+
+
+def test_rows_of_logits_lose_what_pictures_lose():
+    """The form for CUDA where bits must repeat, on the CPU: the same sum of the same pixels."""
+    logits_nkhw = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    target_nhw = torch.randint(0, 3, (2, 4, 5))
+    target_nhw[0, 0] = 255
+    rows, labels = evaluation._as_rows(logits_nkhw, target_nhw)
+    assert rows.shape == (40, 3)
+    as_rows, as_pictures = (
+        float(F.cross_entropy(*pair, ignore_index=255, reduction="sum"))
+        for pair in ((rows, labels), (logits_nkhw, target_nhw))
+    )
+    assert as_rows == pytest.approx(as_pictures, rel=1e-12)

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import hashlib
 import json
 import math
 
@@ -8,14 +9,16 @@ import torch
 from torch import nn
 
 from automl.errors import TrialError, UsageError
-from automl.records import Verdict
+from automl.records import Verdict, canonical_json
 from automl.training.checkpoint import load_checkpoint
 from automl.training.evaluation import evaluate
 from automl.training.loop import fit
+from automl.training.manner import Manner
 
 RECIPES = {
     "adamw": {},
     "sgd": {"optimizer": "sgd", "accumulate": 2, "clip_norm": None},
+    "lion": {"optimizer": "lion", "learning_rate": 1e-3},
     "bf16": {"precision": "bf16"},
 }
 
@@ -53,6 +56,14 @@ def test_repeat_run_gives_identical_losses_and_weights(train, recipe):
     assert first.losses == second.losses
     assert heard == heard_again
     assert_same_weights(one, other)
+
+
+def test_loader_threads_change_no_bit(train):
+    alone = train(augmentation="strong", cutmix=0.5)
+    threaded = train(augmentation="strong", cutmix=0.5, loader_workers=3)
+    assert alone[0].losses == threaded[0].losses
+    assert alone[2] == threaded[2]
+    assert_same_weights(alone[1], threaded[1])
 
 
 def test_seed_changes_the_losses(train):
@@ -213,6 +224,18 @@ def test_settings_of_another_run_are_refused_by_name(train, tmp_path):
     train(folder=tmp_path)
     with pytest.raises(TrialError, match=r"of another run \(learning_rate was 0.01\)"):
         train(folder=tmp_path, learning_rate=0.02)
+
+
+def test_a_checkpoint_of_before_there_were_manners_is_gone_on_from(train, recorder, tmp_path):
+    train(folder=tmp_path, reporter=recorder(stop_at=1))
+    file = tmp_path / "epoch-00001" / "state.json"
+    body = json.loads(file.read_text())["body"]
+    del body["extra"]["run"]["manner"]
+    digest = hashlib.sha256(canonical_json(body).encode()).hexdigest()
+    file.write_text(json.dumps({"body": body, "sha256": digest}))
+    assert train(folder=tmp_path)[0].losses == train()[0].losses
+    with pytest.raises(TrialError, match="manner was"):
+        train(folder=tmp_path, manner=Manner(layout="contiguous"))
 
 
 def test_free_settings_may_change(train, tmp_path):

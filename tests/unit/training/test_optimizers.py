@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ def model():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=False))
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion"])
 def test_only_weights_decay(name):
     net = model()
     optimizer = build_optimizer(net, name, 0.1, 0.05)
@@ -43,8 +45,24 @@ def test_sgd_is_nesterov_with_momentum():
     assert net.weight.item() == pytest.approx(1 - 0.19)
 
 
+def test_lion_is_its_definition():
+    """Chen et al. 2023, algorithm 2, by plain loops."""
+    net = nn.Linear(3, 1, bias=False)
+    weights, momentum = net.weight.detach()[0].double().tolist(), [0.0] * 3
+    optimizer = build_optimizer(net, "lion", 0.01, 0.1)
+    for step in range(5):
+        gradient = [math.sin(7.0 * step + place + 1) for place in range(3)]
+        net.weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        for place, g in enumerate(gradient):
+            sign = math.copysign(1.0, 0.9 * momentum[place] + 0.1 * g)
+            weights[place] -= 0.01 * (sign + 0.1 * weights[place])
+            momentum[place] = 0.99 * momentum[place] + 0.01 * g
+    assert net.weight[0].tolist() == pytest.approx(weights, rel=1e-5)
+
+
 def test_unknown_optimizer_is_named_with_what_is_allowed():
-    with pytest.raises(UsageError, match="given 'adam'; allowed adamw, sgd"):
+    with pytest.raises(UsageError, match="given 'adam'; allowed adamw, sgd, lion"):
         build_optimizer(model(), "adam", 0.1, 0.0)
 
 

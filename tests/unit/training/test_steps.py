@@ -8,7 +8,7 @@ from torch.amp import GradScaler
 
 from automl.data.batching import Batch
 from automl.errors import TrialError
-from automl.training import steps
+from automl.training import ledger
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
 from automl.training.schedules import Timetable
@@ -76,17 +76,17 @@ def test_warm_up_takes_at_most_half_of_a_run(stepper):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("position", [0, 3, 6])
 def test_losses_read_seldom_still_name_the_first_bad_step(stepper, monkeypatch, bad, position):
-    monkeypatch.setattr(steps, "LOSSES_READ_EVERY", 4)
+    monkeypatch.setattr(ledger, "LOSSES_READ_EVERY", 4)
     # Losses of a GPU are read seldom; the meta device stands for one that is no CPU.
     values = [1.0] * 7
     values[position] = bad
     built = stepper(Scripted([]), steps_per_epoch=7)
-    ledger = steps._LossLedger(replace(built, device=torch.device("meta")))
+    built_ledger = ledger.LossLedger(replace(built, device=torch.device("meta")))
 
     def read_all():
         for step, value in enumerate(values):
-            ledger.add(step, torch.tensor(value), torch.tensor(1.0))
-        return ledger.mean()
+            built_ledger.add(step, torch.tensor(value), torch.tensor(1.0))
+        return built_ledger.mean()
 
     with pytest.raises(TrialError, match=f"the loss is {bad} at step {position + 1} of 21"):
         read_all()
@@ -94,20 +94,22 @@ def test_losses_read_seldom_still_name_the_first_bad_step(stepper, monkeypatch, 
 
 def test_losses_of_a_device_are_read_once_in_many_steps(stepper, monkeypatch):
     reads = []
-    monkeypatch.setattr(steps, "sum_over_ranks", lambda losses: reads.append(len(losses)) or losses)
+    monkeypatch.setattr(
+        ledger, "sum_over_ranks", lambda losses: reads.append(len(losses)) or losses
+    )
     built = stepper(Scripted([]), steps_per_epoch=70)
-    ledger = steps._LossLedger(replace(built, device=torch.device("meta")))
+    built_ledger = ledger.LossLedger(replace(built, device=torch.device("meta")))
     for step in range(70):
-        ledger.add(step, torch.tensor(float(step)), torch.tensor(0.0))
-    assert ledger.mean() == pytest.approx(34.5)
+        built_ledger.add(step, torch.tensor(float(step)), torch.tensor(0.0))
+    assert built_ledger.mean() == pytest.approx(34.5)
     assert reads == [32, 32, 6]
 
 
 def test_a_gradient_that_is_not_finite_is_told_with_its_step(stepper):
-    ledger = steps._LossLedger(stepper(Scripted([]), steps_per_epoch=3))
-    ledger.add(0, torch.tensor(1.0), torch.tensor(2.0))
+    built_ledger = ledger.LossLedger(stepper(Scripted([]), steps_per_epoch=3))
+    built_ledger.add(0, torch.tensor(1.0), torch.tensor(2.0))
     with pytest.raises(TrialError, match=r"gradient's norm is inf at step 2 of 9 .*learning rate"):
-        ledger.add(1, torch.tensor(1.0), torch.tensor(math.inf))
+        built_ledger.add(1, torch.tensor(1.0), torch.tensor(math.inf))
 
 
 class Overflowing(nn.Module):

@@ -1,0 +1,1 @@
+"""Studies shown in other programs while they run: TensorBoard, MLflow."""
