@@ -81,3 +81,13 @@ class Renormalised(nn.Module):
 def _columns(normalisation: Normalisation) -> tuple[Tensor, Tensor]:
     mean, std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
     return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+
+
+def teaching_together(
+    networks: Sequence[tuple[nn.Module, Normalisation]], given: Normalisation, temperature: float
+) -> nn.Module:
+    """Trained networks, each with its own normalisation, as one teacher of images as `given`."""
+    members = [
+        network if own == given else Renormalised(network, own, given) for network, own in networks
+    ]
+    return members[0] if len(members) == 1 else Ensemble(members, temperature)

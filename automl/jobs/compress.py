@@ -34,11 +34,16 @@ from automl.training.checkpoint import load_checkpoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressJob:
-    """A trained trial to export, or its student number `student` to distil and export."""
+    """A trained trial to export, or its student number `student` to distil and export.
+
+    `peers` are other trials that teach the student beside its own; they stay as they are where a
+    recipe is repeated with another seed.
+    """
 
     context: JobContext
     config: TrialConfig
     student: int | None = None
+    peers: tuple[CompressJob, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,6 +156,7 @@ def _distilled(job: CompressJob) -> TrainedNetwork:
             index=job.student,
             name=job.name,
             teacher=teacher,
+            peers=tuple(_trained(peer) for peer in job.peers),
         )
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from automl.compression.distill import DistillationLoss, DistillationSettings, feature_channels
+from automl.compression.ensemble import teaching_together
 from automl.compression.matching import FeatureMatching, stage_shapes
 from automl.data.dataset import Dataset
 from automl.jobs.candidates import TrainedNetwork
@@ -31,13 +32,14 @@ _WIDTH_STEP = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """Student number `index` of a trial, called `name`, and its teacher."""
+    """Student number `index` of a trial, called `name`, its teacher, and who teaches beside it."""
 
     context: JobContext
     config: TrialConfig
     index: int
     name: str
     teacher: TrainedNetwork
+    peers: tuple[TrainedNetwork, ...] = ()
 
     @property
     def compress(self) -> CompressSettings:
@@ -67,11 +69,16 @@ def distilled(lesson: Lesson) -> TrainedNetwork:
     params = student_parameters(teacher.params, student)
     model = build_network(params, dataset.info, seed=lesson.config.seed)
     inherited = inherit_weights(model, teacher.model.state_dict())
+    teaching = teaching_together(
+        [(one.model, one.normalisation) for one in (teacher, *lesson.peers)],
+        teacher.normalisation,
+        lesson.compress.temperature,
+    )
 
     def tune(narrowed: SegmentationNet, epochs: int, checkpoints: Path) -> None:
         loss = teaching_loss(
             narrowed,
-            teacher.model,
+            teaching,
             settings=distillation_settings(lesson.compress),
             params=params,
             dataset=dataset,
@@ -182,6 +189,8 @@ def _recipe(lesson: Lesson, inherited: int) -> dict[str, Scalar]:
     }
     if compress.feature_weight > 0:
         recipe["feature_weight"] = compress.feature_weight
+    if lesson.peers:
+        recipe["teachers"] = ", ".join(one.name for one in (lesson.teacher, *lesson.peers))
     how = {name: getattr(student, name) for name in PruningSettings.model_fields}
     if how != PruningSettings().model_dump():
         recipe |= {f"pruning_{name}": value for name, value in how.items()}

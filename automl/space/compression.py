@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from automl.space.faults import wrong_value
+from automl.space.faults import KeyPath, wrong_value
 from automl.space.pruning import PruningSettings
 from automl.space.pydantic_faults import raise_faults
 from automl.space.strict import Count, NotNegative, Positive, Settings, Share
@@ -150,6 +150,9 @@ class CompressSettings(Settings):
     """Epochs of a distillation."""
     learning_rate: Positive | None = None
     """Peak learning rate of a distillation; null: the teacher's."""
+    teachers: Literal["own", "winners"] = "own"
+    """Who teaches a student. own: the winner that it is made from; winners: all of them, by the
+    mean of their softened probabilities, while features are learnt from its own alone."""
     temperature: Positive = 2.0
     """Temperature of the per-pixel logit distillation."""
     logit_weight: NotNegative = 1.0
@@ -175,7 +178,9 @@ class CompressSettings(Settings):
 
     @model_validator(mode="after")
     def _check_steps(self) -> Self:
-        named = [(("students", i, "steps"), student) for i, student in enumerate(self.students)]
+        named: list[tuple[KeyPath, Student]] = [
+            (("students", i, "steps"), student) for i, student in enumerate(self.students)
+        ]
         if self.family is not None and self.family.ratios:
             named.append((("family", "steps"), self.family.students()[0]))
         faults = [
@@ -189,5 +194,6 @@ class CompressSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _as_declared(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        added = {"family": None, "min_pruning_speedup": 1.05, "feature_weight": 0.0}
+        added: dict[str, Any] = {"family": None, "min_pruning_speedup": 1.05, "feature_weight": 0.0}
+        added["teachers"] = "own"
         return _without(handler(self), added)

@@ -48,7 +48,12 @@ def compress_jobs(study: Study, results: Sequence[TrialResult]) -> list[Compress
     exported = [*winners, *others]
     jobs = [CompressJob(context=study.context, config=trial.config) for trial in exported]
     jobs += [
-        CompressJob(context=study.context, config=winner.config, student=index)
+        CompressJob(
+            context=study.context,
+            config=winner.config,
+            student=index,
+            peers=_peers(study, winner, winners),
+        )
         for winner in winners
         for index in range(len(study.experiment.compress.all_students))
     ]
@@ -56,6 +61,16 @@ def compress_jobs(study: Study, results: Sequence[TrialResult]) -> list[Compress
     if default is not None and default not in exported:
         jobs.insert(0, CompressJob(context=study.context, config=default.config))
     return jobs
+
+
+def _peers(
+    study: Study, winner: TrialResult, winners: Sequence[TrialResult]
+) -> tuple[CompressJob, ...]:
+    """The other winners, where all of them teach."""
+    if study.experiment.compress.teachers == "own":
+        return ()
+    others = [other for other in winners if other is not winner]
+    return tuple(CompressJob(context=study.context, config=other.config) for other in others)
 
 
 def _undominated(study: Study, results: Sequence[TrialResult]) -> list[TrialResult]:

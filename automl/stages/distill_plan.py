@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from automl.compression.distill import DistillationSettings
-from automl.compression.ensemble import Ensemble, Renormalised
+from automl.compression.ensemble import teaching_together
 from automl.data.dataset import Dataset
 from automl.errors import SpaceError, UsageError
 from automl.models.build import check_spec, normalisation_for
@@ -87,7 +87,11 @@ def plan_distillation(request: DistillRequest) -> DistillPlan:
     return DistillPlan(
         request=request,
         sources=sources,
-        teacher=_teacher(sources, normalisation, request.settings),
+        teacher=teaching_together(
+            [(source.model, source.normalisation) for source in sources],
+            normalisation,
+            request.settings.temperature,
+        ),
         sample=sample,
         experiment=experiment,
         normalisation=normalisation,
@@ -104,18 +108,6 @@ def _check_alike(sources: Sequence[Source]) -> None:
                     f"--teacher {source.path}: its {what} {getattr(source, what)} are not those of "
                     f"{first.path}, {getattr(first, what)}: they cannot teach together"
                 )
-
-
-def _teacher(
-    sources: Sequence[Source], normalisation: Normalisation, settings: DistillationSettings
-) -> nn.Module:
-    members: list[nn.Module] = [
-        source.model
-        if source.normalisation == normalisation
-        else Renormalised(source.model, source.normalisation, normalisation)
-        for source in sources
-    ]
-    return members[0] if len(members) == 1 else Ensemble(members, settings.temperature)
 
 
 def _asked(

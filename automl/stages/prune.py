@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from automl.compression.ladder import Speed
@@ -85,7 +86,7 @@ def prune_network(plan: PrunePlan, meter: Meter, hear: Callable[[Point], None]) 
         points = []
         for ratio in plan.request.ratios:
             place = out / f"ratio-{ratio:g}"
-            point = _kept(place / _POINT, lambda r=ratio: _made(plan, meter, whole, r))
+            point = _kept(place / _POINT, partial(_made, plan, meter, whole, ratio))
             hear(point)
             points.append(point)
     return Pruned(whole=first, points=tuple(points))

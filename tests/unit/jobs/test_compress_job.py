@@ -372,3 +372,29 @@ def test_a_family_that_was_killed_goes_on_where_it_was(job, trained, monkeypatch
     assert [name for name, _ in trained_epochs] == ["checkpoint-step1", "checkpoint"]
     assert trained_epochs[0][1], "the first step's epoch is on disk, and is not trained again"
     assert trained_epochs[1][1] == []
+
+
+def test_all_winners_teach_a_student_where_that_is_declared(job, trained, monkeypatch, config):
+    """The mean of the winners' softened probabilities; features are those of its own teacher."""
+    FakeExport(monkeypatch)
+    losses = []
+    monkeypatch.setattr(
+        students, "fit", lambda *_given, step_loss, **_named: losses.append(step_loss)
+    )
+    of = job(0, teachers="winners", channel_weight=0.0)
+    peer = CompressJob(context=of.context, config=config(7, decoder_width=24))
+    info = of.context.dataset().info
+    other = build_network(parameters_from(peer.config.params), info, seed=7)
+    save_checkpoint(
+        of.context.folder.trial(peer.config.trial_id) / "checkpoint",
+        Checkpoint(epoch=2, model_state=other.state_dict(), optimizer_state={}),
+    )
+    outcome = compress_candidate(replace(of, peers=(peer,)))
+    assert candidate(of, outcome.candidate_ids[0]).lineage.recipe["teachers"] == "trial4, trial7"
+    images_nchw = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    (teacher,) = losses[0]._teacher
+    with torch.no_grad():
+        each = [net.eval()(images_nchw) / 3.0 for net in (trained, other)]
+        mean = sum(z.softmax(1) for z in each) / 2
+        found = (teacher(images_nchw) / 3.0).softmax(1)
+    torch.testing.assert_close(found, mean, rtol=1e-4, atol=1e-6)

@@ -32,11 +32,12 @@ def test_what_is_left_at_its_default_does_not_change_a_study():
         family=None,
         min_pruning_speedup=1.05,
         feature_weight=0.0,
+        teachers="own",
     )
     assert plain.key() == told.key() == Experiment.from_json(plain.to_json()).key()
     declared = plain.to_json()["compress"]
     assert declared["students"] == [{"decoder_width_factor": 1.0, "pruning_ratio": 0.25}]
-    assert not {"family", "min_pruning_speedup", "feature_weight"} & set(declared)
+    assert not {"family", "min_pruning_speedup", "feature_weight", "teachers"} & set(declared)
     other = experiment(students=[{"pruning_ratio": 0.25, "importance": "taylor"}])
     assert other.key() != plain.key()
     assert Experiment.from_json(other.to_json()) == other
