@@ -52,8 +52,8 @@ class Recipe:
     times the decoder's, and that of each of its stages `layer_decay` times that of the next deeper
     one (`training/layers.py`). For `freeze_epochs` epochs the encoder stays as it is, then its
     stages are let go one an epoch, the deepest first. `ema_decay` is that of the average of the
-    weights, 0 for none. `sync_batch_norm` has batch norms take the statistics of all ranks' parts of
-    a batch (`training/synchronised.py`). Raises ValueError for a value outside its limits.
+    weights, 0 for none. `sync_batch_norm` has batch norms take the statistics of all ranks' parts
+    of a batch (`training/synchronised.py`). Raises ValueError for a value outside its limits.
     """
 
     schedule: str = "cosine"

@@ -2,8 +2,8 @@
 
 Nothing is put in a norm's place: while the network trains, its calls of `F.batch_norm` in training
 mode are answered here. So modules, weights and names stay as they are, and whatever else a norm's
-class does after it (timm's `BatchNormAct2d` drops and activates) is done as ever. Norms at rest, the
-average of the weights and whatever is scored are in evaluation mode and not concerned.
+class does after it (timm's `BatchNormAct2d` drops and activates) is done as ever. Norms at rest,
+the average of the weights and whatever is scored are in evaluation mode and not concerned.
 
 Source: Ioffe & Szegedy 2015 (arXiv:1502.03167), algorithm 1 and the gradients of section 3, with
 each sum taken over all ranks. `torch.nn.SyncBatchNorm` is the same for CUDA alone.
