@@ -18,6 +18,7 @@ from automl.cli.cross_validate import cross_validate
 from automl.cli.data import data_app
 from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
+from automl.cli.export import export
 from automl.cli.jobs import status, stop, submit, watch
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
@@ -75,6 +76,7 @@ app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)
+app.command(no_args_is_help=True)(export)
 app.command(
     no_args_is_help=True,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
