@@ -36,7 +36,7 @@ def open_openvino(
 
 
 def write_ir(content: bytes, path: Path) -> None:
-    """Write the content of an ONNX file as OpenVINO IR: `path` (.xml), its weights (.bin) beside it.
+    """Write the content of an ONNX file as OpenVINO IR: `path` (.xml), its weights beside it.
 
     Weights stay float32, where OpenVINO's own default is to halve them; INT8 stays INT8.
     """
@@ -44,9 +44,7 @@ def write_ir(content: bytes, path: Path) -> None:
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def open_ir(
-    path: Path, *, threads: int
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def open_ir(path: Path, *, threads: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """Compile OpenVINO IR of one input and one output for the CPU with so many threads."""
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(path), "CPU", _options(threads))

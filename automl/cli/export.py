@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from automl.stages.format_source import FormatSource
 
 _REFUSED = 1
+_HERE = {"refused": "refused", "not available": "not available here"}
 _HEAD = f"{'format':<13}{'batch':>5}{'MB':>9}{'max error':>11}{'equal':>10}{'time':>8}  file"
 
 
@@ -61,7 +62,11 @@ def export(
         found = find_format_source(source, data, Path(scratch))
         missing = absences(found, names)
         if missing and to.strip() != ALL:
-            raise UsageError("\n".join(f"--to {name}: {why}" for name, why in missing.items()))
+            raise UsageError(
+                "\n".join(
+                    f"--to {name}: not available here: {why}" for name, why in missing.items()
+                )
+            )
         for line in _head_lines(found):
             typer.echo(line)
         outcomes = convert(
@@ -80,8 +85,10 @@ def _head_lines(source: FormatSource) -> list[str]:
     return [
         f"source     {source.origin.source} ({source.network.precision})",
         f"compared   on {count} {source.images_from}, and their mirror images",
-        f"allowed    logits differ by {allowed.relative_error:g} of the largest, "
-        f"{allowed.equal_pixels:.1%} of the pixels equal",
+        (
+            f"allowed    logits {allowed.relative_error:g} of the largest apart, in the mean "
+            f"{allowed.mean_error:g}; {allowed.equal_pixels:.1%} of the pixels equal"
+        ),
         "time       processor time as a multiple of ONNX Runtime's, 1 thread, 1 image",
         "",
         _HEAD,
@@ -90,7 +97,7 @@ def _head_lines(source: FormatSource) -> list[str]:
 
 def _row(outcome: Outcome) -> str:
     if outcome.status != "written":
-        return f"{outcome.format:<13}{outcome.status}: {outcome.reason}"
+        return f"{outcome.format:<13}{_HERE[outcome.status]}: {outcome.reason}"
     max_error = max(each.max_error for each in outcome.agreements)
     equal = min(each.equal_pixels for each in outcome.agreements)
     ratio = "-" if outcome.time_ratio is None else f"{outcome.time_ratio:.2f}x"

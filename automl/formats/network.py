@@ -26,7 +26,7 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A network of `size` = (h, w); `why_no_module` says why there is no `module`, if there is none.
+    """A network of `size` = (h, w); `why_no_module` says why it has no `module`.
 
     `core` is its ONNX file for one image, see `bundle/network.py`. `module` is in evaluation mode,
     on the CPU. Only `core` can be INT8.

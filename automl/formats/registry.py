@@ -42,7 +42,7 @@ class Format:
         """Why it cannot be written on this machine; None where it can."""
         missing = [name for name in self.libraries if importlib.util.find_spec(name) is None]
         if missing or (self.needs_gpu and not torch.cuda.is_available()):
-            return f"not available here: needs {self.install}"
+            return f"needs {self.install}"
         return None
 
 

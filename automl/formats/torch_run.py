@@ -27,5 +27,3 @@ def example(network: Network, count: int) -> Tensor:
     """`count` images to trace a network with; noise, since a blank one hides what a norm does."""
     seeded = torch.Generator().manual_seed(0)
     return torch.randn(count, 3, *network.size, generator=seeded)
-
-

@@ -14,7 +14,7 @@ from automl.formats.network import Network, Run
 from automl.formats.torch_run import example, run_of
 
 _IGNORED: tuple[tuple[str, type[Warning]], ...] = (
-    # `DEPRECATED` is what the user is told instead.
+    # The note in `registry` is what the user is told instead.
     (r"`torch\.jit\.(trace|trace_method|save|load)` is deprecated", FutureWarning),
     (r"`torch\.jit\.(trace|trace_method|save|load)` is deprecated", DeprecationWarning),
     # torch.jit.TracerWarning: what depends on the image's size is fixed, as it should be.
@@ -28,14 +28,15 @@ def write_torchscript(network: Network, path: Path, batch: Batch) -> None:
     del batch
     with _deprecation_ignored(), torch.no_grad():
         # torch traces a second time to compare; the file is compared with its source anyway.
-        traced = torch.jit.trace(network.torch(), example(network, 1), check_trace=False)
+        image_nchw = example(network, 1)
+        traced = torch.jit.trace(network.torch(), image_nchw, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, path)
 
 
 def open_torchscript(path: Path) -> Run:
     """Load the program and run it in torch."""
     with _deprecation_ignored():
-        return run_of(torch.jit.load(path, map_location="cpu"))
+        return run_of(torch.jit.load(path, map_location="cpu"))  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -124,9 +124,7 @@ def _of_weights(given: Path, data: str | None, core: Path) -> FormatSource:
         images_from=images_from,
         classes=trained.dataset.classes,
         normalisation=trained.normalisation,
-        origin=Origin(
-            source=str(given), bundle_sha256=None, core_sha256=sha256(core.read_bytes())
-        ),
+        origin=Origin(source=str(given), bundle_sha256=None, core_sha256=sha256(core.read_bytes())),
     )
 
 
