@@ -247,7 +247,8 @@ class Lineage:
 class Candidate:
     """What can be ranked and exported. `artifact` (ONNX) is relative to the study's folder.
 
-    `for_size_alone` marks an INT8 form that is no faster than the same network in FP32.
+    `for_size_alone` marks an INT8 form that is no faster than the same network in FP32, and a
+    pruned student that is no faster than its teacher.
     """
 
     candidate_id: str

@@ -46,6 +46,8 @@ BASELINE = "baseline"
 #: What each recipe changes in the baseline's parameters.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     BASELINE: {},
+    "half the epochs": {},
+    "schedule constant": {"schedule": "constant"},
     "class_weights none": {"class_weights": "none"},
     "class_weights effective": {"class_weights": "effective"},
     "oversample effective": {"oversample": "effective"},
@@ -56,24 +58,28 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "label_smoothing 0.1": {"label_smoothing": 0.1},
     "ohem_share 0.25": {"ohem_share": 0.25},
     "boundary_weight 5": {"boundary_weight": 5.0},
+    "deep_supervision 0.4": {"deep_supervision": 0.4},
     "augmentation none": {"augmentation": "none"},
     "augmentation medium": {"augmentation": "medium"},
     "augmentation strong": {"augmentation": "strong"},
+    "augmentation trivial": {"augmentation": "trivial"},
     "cutmix 0.5": {"cutmix": 0.5},
+    "classmix 0.5": {"classmix": 0.5},
+    "copy_paste 0.5": {"copy_paste": 0.5},
+    "mixup 0.5": {"mixup": 0.5},
     "optimizer sgd": {"optimizer": "sgd", "learning_rate": 3e-2},
     "optimizer lion": {"optimizer": "lion", "learning_rate": 5e-4, "weight_decay": 5e-2},
-    "schedule constant": {"schedule": "constant"},
     "schedule cosine_restarts": {"schedule": "cosine_restarts"},
     "schedule one_cycle": {"schedule": "one_cycle"},
     "schedule polynomial": {"schedule": "polynomial"},
-    "schedule plateau": {"schedule": "plateau"},
     "ema_decay 0.99": {"ema_decay": 0.99},
-    "deep_supervision 0.4": {"deep_supervision": 0.4},
     "layer_decay 0.7": {"layer_decay": 0.7},
     "init kaiming": {"init": "kaiming"},
     "init orthogonal": {"init": "orthogonal"},
     "head_bias prior": {"head_bias": "prior"},
 }
+#: Recipes that train for a share of the epochs.
+SHORTER: Mapping[str, float] = {"half the epochs": 0.5}
 #: Classes that count as rare: so many, those with the smallest share of the train pixels.
 RARE = 3
 
@@ -181,7 +187,7 @@ def wanted(options: argparse.Namespace) -> list[Job]:
         Job(
             recipe=name,
             seed=seed,
-            epochs=options.epochs,
+            epochs=round(options.epochs * SHORTER.get(name, 1.0)),
             source=options.data,
             size=tuple(options.size),
         )

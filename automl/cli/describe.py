@@ -135,12 +135,13 @@ def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path
     """What a search is about to do; `backend` says where it runs, `latency` where it is timed."""
     target, compress = experiment.target, experiment.compress
     int8 = "" if compress.int8 is None else ", each also as INT8 where that is accurate"
+    students = len(compress.all_students)
     return [
         *describe_experiment(experiment),
         f"runs on    {backend}",
         f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
         f"latency    {latency}",
-        f"then       {compress.winners} winners, {len(compress.students)} student(s) each{int8}",
+        f"then       {compress.winners} winners, {students} student(s) each{int8}",
         *_again(experiment),
         f"results    {root}",
         "",

@@ -16,12 +16,14 @@ from automl.cli.bundle import bundle_app
 from automl.cli.compare import compare
 from automl.cli.cross_validate import cross_validate
 from automl.cli.data import data_app
+from automl.cli.distill import distill
 from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
 from automl.cli.export import export
 from automl.cli.jobs import status, stop, submit, watch
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
+from automl.cli.prune import prune
 from automl.cli.quantize import quantize
 from automl.cli.reproduce import reproduce
 from automl.cli.search import search
@@ -77,6 +79,8 @@ app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)
 app.command(no_args_is_help=True)(export)
+app.command(no_args_is_help=True)(prune)
+app.command(no_args_is_help=True)(distill)
 app.command(
     no_args_is_help=True,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

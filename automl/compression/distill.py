@@ -6,13 +6,15 @@ Shapes: N batch, K classes, C feature channels, H and W pixels, h and w cells of
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from automl.compression.matching import FeatureMatching
 
 #: A loss (a scalar) of logits (N, K, H, W) and labels (N, H, W).
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
@@ -24,21 +26,25 @@ class FeatureNet(Protocol):
     def forward_with_features(self, images_nchw: Tensor) -> tuple[Tensor, Tensor]:
         """The logits (N, K, H, W) and the decoder's features (N, C, h, w)."""
 
+    def forward_with_stages(self, images_nchw: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """Beside these, the encoder's maps; asked for only where stages are matched."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillationSettings:
-    """Weights and temperatures of the two distillation losses; a weight of 0 turns one off."""
+    """Weights and temperatures of the distillation losses; a weight of 0 turns one off."""
 
     temperature: float = 2.0
     logit_weight: float = 1.0
     channel_temperature: float = 4.0
     channel_weight: float = 1.0
+    feature_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("temperature", "channel_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("logit_weight", "channel_weight"):
+        for name in ("logit_weight", "channel_weight", "feature_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
@@ -68,14 +74,16 @@ def channel_distillation(student_nchw: Tensor, teacher_nchw: Tensor, temperature
 
 
 class DistillationLoss(nn.Module):
-    """The task's loss plus two distillation losses, as a step of training minimises it.
+    """The task's loss plus distillation losses, as a step of training minimises it.
 
     It is `task + logit_weight * pixel_distillation(logits) + channel_weight *
-    channel_distillation(features)`. Pixels that are ignored still distil: the teacher has an
-    opinion on them. `adapter` brings the student's features to the teacher's number of channels
-    (1x1, without bias, which the softmax over space would cancel); its parameters are to be
-    trained with the student's. It is the identity where the numbers agree, and where
-    `channel_weight` is 0. A teacher's features of another size are averaged to the student's.
+    channel_distillation(features) + feature_weight * matching(stages)`; `matching` is needed for
+    the last alone. `channels` are those of the student's and of the teacher's decoder features.
+    Pixels that are ignored still distil: the teacher has an opinion on them. `adapter` brings the
+    student's features to the teacher's number of channels (1x1, without bias, which the softmax
+    over space would cancel); its parameters are to be trained with the student's. It is the
+    identity where the numbers agree, and where `channel_weight` is 0. A teacher's features of
+    another size are averaged to the student's.
 
     The loss keeps a frozen copy of `teacher` in evaluation mode, so the one given stays as it is;
     the copy is no submodule: it is neither trained, nor saved, nor switched to training mode.
@@ -86,28 +94,32 @@ class DistillationLoss(nn.Module):
         teacher: nn.Module,
         *,
         task_loss: TaskLoss,
-        student_channels: int,
-        teacher_channels: int,
+        channels: tuple[int, int],
         settings: DistillationSettings,
         seed: int,
+        matching: FeatureMatching | None = None,
     ) -> None:
         super().__init__()
+        if (settings.feature_weight > 0) != (matching is not None):
+            raise ValueError("a feature_weight above 0 needs matching, and it alone")
         if not hasattr(teacher, "forward_with_features"):
             raise TypeError(f"a teacher must have forward_with_features, got {type(teacher)}")
         self.task_loss = task_loss
         self.settings = settings
         self.adapter: nn.Module = nn.Identity()
+        student_channels, teacher_channels = channels
         if settings.channel_weight > 0 and student_channels != teacher_channels:
             self.adapter = _adapter(student_channels, teacher_channels, seed)
+        self.matching = matching
         frozen = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         self._teacher = (frozen.to(memory_format=torch.channels_last),)
 
     def forward(self, model: nn.Module, images_nchw: Tensor, target_nhw: Tensor) -> Tensor:
         """The loss of the student `model` on normalised images (N, 3, H, W), a scalar."""
         settings = self.settings
-        student_nkhw, student_nchw = _with_features(model, images_nchw)
+        student_nkhw, student_nchw, student_stages = self._outputs(model, images_nchw)
         with torch.no_grad():
-            teacher_nkhw, teacher_nchw = _with_features(
+            teacher_nkhw, teacher_nchw, teacher_stages = self._outputs(
                 self._teacher_on(images_nchw.device), images_nchw
             )
         loss = self.task_loss(student_nkhw, target_nhw)
@@ -120,7 +132,16 @@ class DistillationLoss(nn.Module):
                 adapted_nchw, _resized(teacher_nchw, adapted_nchw), settings.channel_temperature
             )
             loss = loss + settings.channel_weight * channel
+        if self.matching is not None:
+            loss = loss + settings.feature_weight * self.matching(student_stages, teacher_stages)
         return loss
+
+    def _outputs(
+        self, model: nn.Module, images_nchw: Tensor
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        if self.matching is None:
+            return *_with_features(model, images_nchw), ()
+        return cast("FeatureNet", model).forward_with_stages(images_nchw)
 
     def _teacher_on(self, device: torch.device) -> nn.Module:
         teacher = self._teacher[0]

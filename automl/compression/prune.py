@@ -1,8 +1,9 @@
 """Channel pruning: a network in, a narrower network out.
 
 torch-pruning traces which channels hang together (Fang et al. 2023, DepGraph); how many go, and
-which, is decided here. In every group of coupled channels the same share goes, the least
-important first: mean over the group's layers of the squared weights of a channel.
+which, is decided in `choice` by the scores of `importance`. By default the same share of every
+group of coupled channels goes, the least important first: mean over the group's layers of the
+squared weights of a channel.
 
 Legend: N batch, C channels, H and W pixels.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +21,14 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from automl.compression.choice import MAX_RATIO, SHARES, ScoredGroup, least_important
+from automl.compression.importance import SCORES, as_products
 from automl.compression.rebuild import fit_to_state, regroup
 from automl.errors import TrialError
 from automl.models.build import SegmentationNet
+from automl.space.pruning import ImportanceName, ScopeName
 
-__all__ = ["fit_to_state", "kept_channels", "prune"]
-
-#: Widths of pruned layers are multiples of this: what CPU kernels are fastest at.
-GRID = 8
-
-MAX_RATIO = 0.9
-
+__all__ = ["PruningRule", "fit_to_state", "layer_widths", "prune"]
 
 _REARRANGEMENTS = frozenset(
     {
@@ -43,6 +42,39 @@ _REARRANGEMENTS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PruningRule:
+    """How the channels that go are chosen: see `automl.space.pruning.PruningSettings`.
+
+    The ratio counts from `full_widths` (`layer_widths` of the network before any pruning) where
+    they are given, so that steps of pruning end where one would. `gradients` (`loss_gradients`) are
+    what taylor needs.
+    """
+
+    importance: ImportanceName = "group_norm"
+    scope: ScopeName = "layer"
+    full_widths: Mapping[str, int] | None = None
+    gradients: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.importance == "taylor") != (self.gradients is not None):
+            raise ValueError(
+                f"taylor needs gradients, and it alone: got importance {self.importance} with "
+                f"{'no gradients' if self.gradients is None else 'gradients'}"
+            )
+
+
+_DEFAULT_RULE = PruningRule()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Root:
+    """The layer in which a group of coupled channels starts, and the group's scores."""
+
+    layer: nn.Module
+    group: ScoredGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
     """Channels that go, named by the layer in which their group starts."""
 
@@ -50,7 +82,9 @@ class _Cut:
     channels: list[int]
 
 
-def prune(model: SegmentationNet, example_nchw: Tensor, ratio: float) -> SegmentationNet:
+def prune(
+    model: SegmentationNet, example_nchw: Tensor, ratio: float, rule: PruningRule = _DEFAULT_RULE
+) -> SegmentationNet:
     """Give a copy of `model` that lacks about `ratio` of the channels of every layer.
 
     `example_nchw` is any batch of images of a size that the network takes, on its device; only
@@ -71,7 +105,7 @@ def prune(model: SegmentationNet, example_nchw: Tensor, ratio: float) -> Segment
     # In networks that it was not made for, torch-pruning fails with errors of all kinds.
     try:
         with torch.inference_mode(mode=False), torch.enable_grad():
-            _narrow(pruned, image_nchw, ratio)
+            _narrow(pruned, image_nchw, ratio, rule)
         with torch.no_grad():
             logits_nkhw = pruned.eval()(image_nchw)
     except Exception as error:
@@ -81,6 +115,12 @@ def prune(model: SegmentationNet, example_nchw: Tensor, ratio: float) -> Segment
     assert tuple(logits_nkhw.shape) == expected, "pruning changed the shape of the logits"
     _restore_flags(pruned, model)
     return pruned
+
+
+def layer_widths(model: nn.Module) -> dict[str, int]:
+    """The output channels of all layers that can be pruned, by name."""
+    layers = model.named_modules()
+    return {name: _out_channels(layer) for name, layer in layers if _is_root(layer)}
 
 
 class _RegroupingNorm:
@@ -112,11 +152,14 @@ class _RegroupingNorm:
     get_in_channel_groups = get_out_channel_groups
 
 
-def _narrow(model: SegmentationNet, image_nchw: Tensor, ratio: float) -> None:
+def _narrow(model: SegmentationNet, image_nchw: Tensor, ratio: float, rule: PruningRule) -> None:
     """Prune in place; leaves `model` in eval mode, with gradients on for all parameters."""
     graph = _trace(model, image_nchw)
+    weighed = nullcontext() if rule.gradients is None else as_products(model, rule.gradients)
+    with weighed:
+        roots = list(_roots(model, graph, rule))
     # All are chosen before any goes, so that the order of the groups does not matter.
-    for cut in list(_choose(model, graph, ratio)):
+    for cut in _choose(graph, roots, ratio, rule):
         group = graph.get_pruning_group(cut.root, _out_pruning(graph, cut.root), cut.channels)
         if graph.check_pruning_group(group):
             group.prune()
@@ -136,11 +179,20 @@ def _trace(model: SegmentationNet, image_nchw: Tensor) -> Any:
     )
 
 
-def _choose(model: SegmentationNet, graph: Any, ratio: float) -> Iterator[_Cut]:
+def _choose(graph: Any, roots: list[_Root], ratio: float, rule: PruningRule) -> list[_Cut]:
+    shares = SHARES[rule.scope]([root.group for root in roots], ratio)
+    cuts = [
+        _Cut(root=root.layer, channels=least_important(root.group, share))
+        for root, share in zip(roots, shares, strict=True)
+    ]
+    return [cut for cut in cuts if cut.channels and _takes_no_others(graph, cut)]
+
+
+def _roots(model: SegmentationNet, graph: Any, rule: PruningRule) -> Iterator[_Root]:
     """Walk over the groups of coupled channels, in the order of the layers."""
-    importance = tp.importance.GroupMagnitudeImportance(p=2)
+    score = SCORES[rule.importance]()
     done: set[nn.Module] = {model.head}
-    for layer in model.modules():
+    for name, layer in model.named_modules():
         # A depthwise layer belongs to whatever feeds it: behind a concatenation, to several
         # groups. As a root it would rank these together and leave each off the grid.
         if layer in done or layer not in graph.module2node or not _is_root(layer):
@@ -155,11 +207,11 @@ def _choose(model: SegmentationNet, graph: Any, ratio: float) -> Iterator[_Cut]:
             if graph.is_out_channel_pruning_fn(item.dep.handler)
         }
         done |= members
-        if model.head in members:
+        scores, blocks = score(group), _blocks(group)
+        if model.head in members or scores is None or len(scores) % blocks:
             continue
-        channels = _least_important(importance(group), ratio, _blocks(group))
-        if channels and _takes_no_others(graph, layer, channels):
-            yield _Cut(root=layer, channels=channels)
+        full = len(scores) if rule.full_widths is None else rule.full_widths[name]
+        yield _Root(layer=layer, group=ScoredGroup(scores=scores, blocks=blocks, full_width=full))
 
 
 def _is_root(layer: nn.Module) -> bool:
@@ -205,10 +257,12 @@ def _is_harmless(node: Any) -> bool:
     return bool(users) and users <= {"AddmmBackward0", "MmBackward0"}
 
 
-def _takes_no_others(graph: Any, root: nn.Module, channels: list[int]) -> bool:
+def _takes_no_others(graph: Any, cut: _Cut) -> bool:
     """Whether these channels can go alone: where a layer's channels hang on one another, no."""
-    group = graph.get_pruning_group(root, _out_pruning(graph, root), channels)
-    return all(len(item.idxs) == len(channels) for item in group if item.dep.target.module is root)
+    group = graph.get_pruning_group(cut.root, _out_pruning(graph, cut.root), cut.channels)
+    return all(
+        len(item.idxs) == len(cut.channels) for item in group if item.dep.target.module is cut.root
+    )
 
 
 def _blocks(group: Any) -> int:
@@ -220,28 +274,6 @@ def _blocks(group: Any) -> int:
         if isinstance(layer, nn.Conv2d) and layer.groups > 1 and not _is_depthwise(layer)
     ]
     return math.lcm(*grouped)
-
-
-def _least_important(scores: Tensor | None, ratio: float, blocks: int) -> list[int]:
-    """The channels that go; the same number from each block, ties by place."""
-    if scores is None or len(scores) % blocks:
-        return []
-    size = len(scores) // blocks
-    kept = kept_channels(len(scores), ratio, step=math.lcm(GRID, blocks)) // blocks
-    ranked = torch.sort(scores.detach().cpu().view(blocks, size).mean(dim=0), stable=True).indices
-    going = ranked[: size - kept].tolist()
-    return sorted(block * size + place for block in range(blocks) for place in going)
-
-
-def kept_channels(channels: int, ratio: float, *, step: int = GRID) -> int:
-    """How many of `channels` stay: the multiple of 8 nearest to their share, halves up.
-
-    With a coarser `step`, which a grouped convolution forces, the next multiple above the share.
-    At least `step`, at most `channels`; it never grows with `ratio`.
-    """
-    share = (1 - ratio) * channels / step
-    steps = math.floor(share + 0.5) if step == GRID else math.ceil(share)
-    return min(channels, max(1, steps) * step)
 
 
 def _out_pruning(graph: Any, layer: nn.Module) -> Any:

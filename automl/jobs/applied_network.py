@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from automl.compression.prune import GRID, kept_channels
+from automl.compression.choice import GRID, kept_channels
 from automl.models.build import SegmentationNet, build_model
 from automl.models.initialisation import INITS, LEAST_SHARE, drawn_layers, drawn_weight
 from automl.models.reading import decoder_channels_in, decoder_in, encoder_in

@@ -7,44 +7,43 @@ why there is none. A job writes `candidates/<id>/` with `core.onnx` (the bare ne
 
 from __future__ import annotations
 
+import json
 import traceback
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
-from automl.compression.distill import DistillationLoss, DistillationSettings, feature_channels
-from automl.compression.prune import prune
+from automl.compression.pace import Pace
 from automl.errors import TrialError
 from automl.jobs.beginning import beginning_of
 from automl.jobs.candidates import ARTIFACT, RECORD, TrainedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import export_wrapped, size_measurements
-from automl.jobs.inheritance import inherit_weights
 from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
-from automl.jobs.int8_tuning import NeverStop
-from automl.jobs.network import build_network, example_image, restore_network
-from automl.jobs.settings import combined_loss, fit_settings
-from automl.jobs.speed import wanted_of, with_fastest, without_compiling
-from automl.records import Lineage, Normalisation, Scalar, TrialConfig, to_json
-from automl.space.compression import CompressSettings, Student
-from automl.space.parameters import TrialParameters, parameters_from
+from automl.jobs.network import restore_network
+from automl.jobs.pruning_gate import PRUNING_VERDICT, pace_of_student
+from automl.jobs.students import Lesson, distilled
+from automl.records import Candidate, Lineage, TrialConfig, from_json, to_json
+from automl.space.parameters import parameters_from
 from automl.space.policies.searched import policy_parameters
 from automl.store.atomic import staged_folder, write_json, write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.checkpoint import load_checkpoint
-from automl.training.loop import fit
-from automl.training.settings import FitSettings
-
-_WIDTH_STEP = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressJob:
-    """A trained trial to export, or its student number `student` to distil and export."""
+    """A trained trial to export, or its student number `student` to distil and export.
+
+    `peers` are other trials that teach the student beside its own; they stay as they are where a
+    recipe is repeated with another seed.
+    """
 
     context: JobContext
     config: TrialConfig
     student: int | None = None
+    peers: tuple[CompressJob, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,21 +82,18 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
         return CompressOutcome(
             candidate_ids=made, summary=f"failed: {type(error).__name__}: {error} (see {log}){kept}"
         )
-    ladder = ladder_of(folder, job.name)
-    verdict = "" if ladder is None else f"; {ladder.reason}"
     made = _made(job)
-    return CompressOutcome(candidate_ids=made, summary=f"exported {', '.join(made)}{verdict}")
+    summary = "; ".join([f"exported {', '.join(made)}", *_verdicts(job)])
+    return CompressOutcome(candidate_ids=made, summary=summary)
 
 
-def student_parameters(teacher: TrialParameters, student: Student) -> TrialParameters:
-    """The teacher's parameters with the decoder's width scaled, to a multiple of 8.
-
-    A student learns from its teacher's maps instead of from heads of its own, and from the first
-    epoch on with all of its layers, which the teacher's knowledge has to reach.
-    """
-    scaled = teacher.decoder_width * student.decoder_width_factor
-    width = max(16, round(scaled / _WIDTH_STEP) * _WIDTH_STEP)
-    return replace(teacher, decoder_width=width, deep_supervision=0.0, freeze_epochs=0)
+def _verdicts(job: CompressJob) -> list[str]:
+    """What became of pruning and of INT8."""
+    file = job.context.folder.candidate(_float_id(job)) / RECORD
+    pruning = _record(file).lineage.recipe.get(PRUNING_VERDICT)
+    ladder = ladder_of(job.context.folder, job.name)
+    told = [] if pruning is None else [f"pruning {pruning}"]
+    return told if ladder is None else [*told, ladder.reason]
 
 
 def _float_id(job: CompressJob) -> str:
@@ -150,83 +146,18 @@ def _trained(job: CompressJob) -> TrainedNetwork:
 
 
 def _distilled(job: CompressJob) -> TrainedNetwork:
-    """A student of a trial: it inherits what fits, is pruned, and learns from its teacher."""
-    teacher = _trained(replace(job, student=None))
-    compress = job.context.experiment.compress
+    """A student of a trial."""
     assert job.student is not None
-    student = compress.students[job.student]
-    dataset = job.context.dataset()
-    params = student_parameters(teacher.params, student)
-    model = build_network(params, dataset.info, seed=job.config.seed)
-    inherited = inherit_weights(model, teacher.model.state_dict())
-    model = prune(model, example_image(dataset.info.size), student.pruning_ratio)
-    loss = DistillationLoss(
-        teacher.model,
-        task_loss=combined_loss(params, dataset.info),
-        student_channels=feature_channels(model),
-        teacher_channels=feature_channels(teacher.model),
-        settings=_distillation(compress),
-        seed=job.config.seed,
-    )
-    folder = job.context.folder.trial(job.name)
-    # The loss reads the decoder's features, which is no call of the network: nothing to compile.
-    wanted = without_compiling(wanted_of(job.context.experiment.train))
-    settings = with_fastest(
-        _student_settings(job, params, teacher.normalisation),
-        wanted,
-        folder,
-        trained=(model, loss),
-        dataset=dataset,
-    )
-    fit(
-        model,
-        dataset,
-        settings,
-        step_loss=loss,
-        reporter=NeverStop(),
-        checkpoint_folder=folder / "checkpoint",
-    )
-    recipe: dict[str, Scalar] = {
-        "epochs": compress.epochs,
-        "decoder_width_factor": student.decoder_width_factor,
-        "student_pruning_ratio": student.pruning_ratio,
-        "inherited_tensors": inherited,
-        "temperature": compress.temperature,
-        "logit_weight": compress.logit_weight,
-        "channel_weight": compress.channel_weight,
-    }
-    lineage = Lineage(
-        trial_id=job.config.trial_id,
-        kind="student",
-        precision="fp32",
-        recipe=recipe,
-        teacher=f"{replace(job, student=None).name}-fp32",
-    )
-    return replace(teacher, name=job.name, model=model, params=params, lineage=lineage)
-
-
-def _student_settings(
-    job: CompressJob, params: TrialParameters, normalisation: Normalisation
-) -> FitSettings:
-    """Trained as its teacher was, but for the epochs and the learning rate."""
-    experiment = job.context.experiment
-    settings = fit_settings(
-        params,
-        experiment.train,
-        normalisation=normalisation,
-        seed=job.config.seed,
-        epochs=experiment.compress.epochs,
-        learning_rate=experiment.compress.learning_rate,
-    )
-    policy = experiment.policy(job.config.params)
-    return settings if policy is None else replace(settings, augmentation=policy)
-
-
-def _distillation(compress: CompressSettings) -> DistillationSettings:
-    return DistillationSettings(
-        temperature=compress.temperature,
-        logit_weight=compress.logit_weight,
-        channel_weight=compress.channel_weight,
+    teacher = _trained(replace(job, student=None))
+    return distilled(
+        Lesson(
+            context=job.context,
+            config=job.config,
+            index=job.student,
+            name=job.name,
+            teacher=teacher,
+            peers=tuple(_trained(peer) for peer in job.peers),
+        )
     )
 
 
@@ -240,6 +171,39 @@ def _write_candidates(job: CompressJob, network: TrainedNetwork) -> None:
             artifact = staged / ARTIFACT
             export_wrapped(network.model, artifact, info, network.normalisation)
             sizes = size_measurements(network.model, artifact, info)
-            write_json(staged / RECORD, to_json(candidate_record(network, float_id, sizes)))
+            pace = _pace(job, artifact)
+            record = candidate_record(
+                network if pace is None else _with_pace(network, pace),
+                float_id,
+                sizes,
+                for_size_alone=pace is not None and not pace.accepted,
+            )
+            write_json(staged / RECORD, to_json(record))
     if context.experiment.compress.int8 is not None:
+        record = _record(folder / RECORD)
+        network = replace(network, lineage=record.lineage)
         write_int8_candidate(context, network, float_id, seed=job.config.seed)
+
+
+def _pace(job: CompressJob, artifact: Path) -> Pace | None:
+    """Whether a student that was pruned is faster than its teacher."""
+    compress = job.context.experiment.compress
+    if job.student is None or compress.all_students[job.student].pruning_ratio == 0:
+        return None
+    of_teacher = replace(job, student=None)
+
+    def export_teacher(file: Path) -> None:
+        teacher = _trained(of_teacher)
+        info = job.context.dataset().info
+        export_wrapped(teacher.model, file, info, teacher.normalisation)
+
+    return pace_of_student(job.context, artifact, _float_id(of_teacher), export_teacher)
+
+
+def _with_pace(network: TrainedNetwork, pace: Pace) -> TrainedNetwork:
+    recipe = {**network.lineage.recipe, PRUNING_VERDICT: pace.verdict}
+    return replace(network, lineage=replace(network.lineage, recipe=recipe))
+
+
+def _record(file: Path) -> Candidate:
+    return from_json(Candidate, json.loads(file.read_text(encoding="utf-8")))

@@ -70,6 +70,12 @@ class SegmentationNet(nn.Module):
         maps = list(self.encoder(images_nchw))
         return self._decoded(maps)[0], maps
 
+    def forward_with_stages(self, images_nchw: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Give the logits, the decoder's features, and the encoder's maps."""
+        _check_size(images_nchw)
+        maps = list(self.encoder(images_nchw))
+        return *self._decoded(maps), maps
+
     def _decoded(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         features_nchw = self.decoder(maps)
         logits_nkhw = self.head(features_nchw)

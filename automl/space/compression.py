@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
-from automl.space.faults import wrong_value
+from automl.space.faults import KeyPath, wrong_value
+from automl.space.pruning import PruningSettings
 from automl.space.pydantic_faults import raise_faults
 from automl.space.strict import Count, NotNegative, Positive, Settings, Share
 
@@ -23,13 +32,51 @@ def _tuple(raw: Any) -> Any:
 Rungs = Annotated[tuple[RungName, ...], BeforeValidator(_tuple)]
 
 
-class Student(Settings):
+PruningRatio = Annotated[float, Field(ge=0, le=0.9)]
+
+
+def _without(plain: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what came later and has its default: a study of before keeps its key."""
+    return {key: v for key, v in plain.items() if key not in added or v != added[key]}
+
+
+class Student(PruningSettings):
     """A smaller model to distil from a winner."""
 
     decoder_width_factor: Share = 1.0
     """The teacher's decoder width times this, rounded to a multiple of 8."""
-    pruning_ratio: float = Field(default=0.0, ge=0, le=0.9)
+    pruning_ratio: PruningRatio = 0.0
     """Share of its channels to remove, on top of the winner's own."""
+    epochs: Count | None = None
+    """Epochs of its distillation; null: those of `compress`."""
+
+    @model_serializer(mode="wrap")
+    def _as_declared(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        added = {**PruningSettings().model_dump(), "epochs": None}
+        return _without(handler(self), added)
+
+
+Ratios = Annotated[tuple[Annotated[float, Field(gt=0, le=0.9)], ...], BeforeValidator(_tuple)]
+
+
+class Family(PruningSettings):
+    """Students of one winner that differ in their pruning ratio alone."""
+
+    ratios: Ratios = (0.25, 0.5, 0.7)
+    """Their pruning ratios, each once; [] for none."""
+    epochs: Count | None = None
+    """Epochs of each one's distillation; null: those of `compress`."""
+
+    @model_validator(mode="after")
+    def _check_ratios(self) -> Self:
+        if len(set(self.ratios)) < len(self.ratios):
+            raise_faults([wrong_value(("ratios",), list(self.ratios), "each ratio once", [])])
+        return self
+
+    def students(self) -> tuple[Student, ...]:
+        """The members."""
+        how = {name: getattr(self, name) for name in PruningSettings.model_fields}
+        return tuple(Student(pruning_ratio=r, epochs=self.epochs, **how) for r in self.ratios)
 
 
 class Int8Settings(Settings):
@@ -93,18 +140,60 @@ class CompressSettings(Settings):
     """The best trials that become teachers and candidates."""
     students: tuple[Student, ...] = (Student(pruning_ratio=0.25),)
     """The students of each winner; [] for none."""
+    family: Family | None = None
+    """More students of each winner, by their ratios, such as {ratios: [0.25, 0.5, 0.7]}; null:
+    none."""
+    min_pruning_speedup: Annotated[float, Field(ge=1)] = 1.05
+    """Least speed of a pruned student against its teacher, timed side by side; a slower one is kept
+    for its size alone."""
     epochs: Count = 6
     """Epochs of a distillation."""
     learning_rate: Positive | None = None
     """Peak learning rate of a distillation; null: the teacher's."""
+    teachers: Literal["own", "winners"] = "own"
+    """Who teaches a student. own: the winner that it is made from; winners: all of them, by the
+    mean of their softened probabilities, while features are learnt from its own alone."""
     temperature: Positive = 2.0
     """Temperature of the per-pixel logit distillation."""
     logit_weight: NotNegative = 1.0
     """Weight of the logit distillation beside the task's loss."""
     channel_weight: NotNegative = 1.0
     """Weight of the channel-wise feature distillation beside the task's loss."""
+    feature_weight: NotNegative = 0.0
+    """Weight of the matching of the encoder's stages, beside the task's loss; 0: none."""
     int8: Int8 = Field(default=Int8Settings(), json_schema_extra={"default": True})
     """Whether to quantize every candidate to INT8, too, and what that must keep to; true: with
     these defaults."""
     calibration_images: Count = 64
     """Training images that calibrate the INT8 ranges."""
+
+    @property
+    def all_students(self) -> tuple[Student, ...]:
+        """The declared students of each winner, then the members of the family."""
+        return (*self.students, *(() if self.family is None else self.family.students()))
+
+    def epochs_of(self, student: Student) -> int:
+        """For how long a student is distilled."""
+        return self.epochs if student.epochs is None else student.epochs
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> Self:
+        named: list[tuple[KeyPath, Student]] = [
+            (("students", i, "steps"), student) for i, student in enumerate(self.students)
+        ]
+        if self.family is not None and self.family.ratios:
+            named.append((("family", "steps"), self.family.students()[0]))
+        faults = [
+            wrong_value(path, s.steps, f"<= {self.epochs_of(s)}, an epoch for each step", [])
+            for path, s in named
+            if s.steps > self.epochs_of(s)
+        ]
+        if faults:
+            raise_faults(faults)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_declared(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        added: dict[str, Any] = {"family": None, "min_pruning_speedup": 1.05, "feature_weight": 0.0}
+        added["teachers"] = "own"
+        return _without(handler(self), added)

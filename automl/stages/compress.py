@@ -10,6 +10,7 @@ from automl.errors import StudyError
 from automl.jobs.compress import CompressJob, CompressOutcome, compress_candidate
 from automl.ranking import pareto_front
 from automl.records import Candidate, Objective, TrialResult, TrialStatus, from_json
+from automl.space.compression import CompressSettings
 from automl.stages.search import rankable
 from automl.stages.study import Study
 
@@ -20,7 +21,7 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
     A job that fails costs its own candidates only, and is told; raises StudyError where all fail.
     """
     jobs = compress_jobs(study, results)
-    study.narrator.say(f"compress: {_describe(jobs, study.experiment.compress.epochs)}")
+    study.narrator.say(f"compress: {_describe(jobs, study.experiment.compress)}")
     outcomes: dict[str, CompressOutcome] = {}
     for job, answer in study.backend.map_jobs(compress_candidate, jobs):
         outcomes[job.name] = outcome_of(answer)
@@ -47,14 +48,29 @@ def compress_jobs(study: Study, results: Sequence[TrialResult]) -> list[Compress
     exported = [*winners, *others]
     jobs = [CompressJob(context=study.context, config=trial.config) for trial in exported]
     jobs += [
-        CompressJob(context=study.context, config=winner.config, student=index)
+        CompressJob(
+            context=study.context,
+            config=winner.config,
+            student=index,
+            peers=_peers(study, winner, winners),
+        )
         for winner in winners
-        for index in range(len(study.experiment.compress.students))
+        for index in range(len(study.experiment.compress.all_students))
     ]
     default = next((r for r in rankable(results) if r.config.number == 0), None)
     if default is not None and default not in exported:
         jobs.insert(0, CompressJob(context=study.context, config=default.config))
     return jobs
+
+
+def _peers(
+    study: Study, winner: TrialResult, winners: Sequence[TrialResult]
+) -> tuple[CompressJob, ...]:
+    """The other winners, where all of them teach."""
+    if study.experiment.compress.teachers == "own":
+        return ()
+    others = [other for other in winners if other is not winner]
+    return tuple(CompressJob(context=study.context, config=other.config) for other in others)
 
 
 def _undominated(study: Study, results: Sequence[TrialResult]) -> list[TrialResult]:
@@ -91,7 +107,9 @@ def _load(study: Study, candidate_ids: Sequence[str]) -> list[Candidate]:
     return [from_json(Candidate, json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
-def _describe(jobs: Sequence[CompressJob], epochs: int) -> str:
-    students = sum(job.student is not None for job in jobs)
-    networks = f"{len(jobs) - students} trained networks to export"
-    return f"{networks}, {students} students to distil for {epochs} epochs each"
+def _describe(jobs: Sequence[CompressJob], compress: CompressSettings) -> str:
+    students = [compress.all_students[job.student] for job in jobs if job.student is not None]
+    lengths = sorted({compress.epochs_of(student) for student in students})
+    epochs = " or ".join(map(str, lengths)) if lengths else str(compress.epochs)
+    networks = f"{len(jobs) - len(students)} trained networks to export"
+    return f"{networks}, {len(students)} students to distil for {epochs} epochs each"

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from automl.bundle.card import model_card
-from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
-from automl.bundle.masks import default_colours
-from automl.bundle.verify import verify_bundle
 from automl.bundle.wrap import wrap_network
-from automl.bundle.writing import write_bundle
 from automl.compression.ladder import Ladder, Rung
 from automl.jobs.candidates import ARTIFACT, CORE
 from automl.jobs.context import torch_threads
@@ -31,24 +25,18 @@ from automl.jobs.int8_ladder import (
 )
 from automl.jobs.int8_rungs import Material
 from automl.jobs.int8_tuning import Tuning
-from automl.jobs.scoring import score_file
 from automl.measurement.latency import LatencyStats
-from automl.measurement.processor import cpu_model
-from automl.records import Split, to_json
-from automl.stages.export import golden_images
-from automl.stages.quantize_plan import QuantizePlan, QuantizeRequest
+from automl.records import to_json
+from automl.stages.made_bundle import Made, Timed, write_made_bundle
+from automl.stages.quantize_plan import QuantizePlan
 from automl.store.atomic import (
     remove_abandoned,
-    replace_folder,
     staged_folder,
-    staged_path,
     write_json,
 )
 
 _FLOAT = "float32"
 _BUNDLE = "bundle"
-_GOLDEN = 3
-_SCORED_ON: tuple[Split, ...] = ("val", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,55 +107,25 @@ def _tuning(plan: QuantizePlan) -> Tuning | None:
 
 def _write_bundle(plan: QuantizePlan, ladder: Ladder, stats: LatencyStats) -> Path:
     """The bundle of the chosen rung; without one that of the network in float32."""
-    out, place = plan.request.out, plan.request.out / _BUNDLE
-    won = _won(ladder)
-    artifact = (out / _FLOAT if won is None else out / "rungs" / won.name) / ARTIFACT
-    manifest = _manifest(plan, ladder, artifact, stats)
-    fresh = staged_path(place)
-    write_bundle(
-        fresh,
-        artifact=artifact,
-        manifest=manifest,
-        golden=golden_images(plan.dataset.split("val"), _GOLDEN),
-        model_card=model_card(manifest),
-    )
-    verify_bundle(fresh)
-    replace_folder(fresh, place)
-    return place
-
-
-def _manifest(plan: QuantizePlan, ladder: Ladder, artifact: Path, stats: LatencyStats) -> Manifest:
-    subject, info, won = plan.subject, plan.dataset.info, _won(ladder)
-    scored = {
-        split: score_file(artifact, plan.dataset, split, threads=plan.request.threads)
-        for split in _SCORED_ON
-    }
-    made = {} if won is None else {"int8_rung": won.name, **won.recipe}
+    out, subject, won = plan.request.out, plan.subject, _won(ladder)
+    rung = {} if won is None else {"int8_rung": won.name, **won.recipe}
     lineage = replace(
         subject.lineage,
         precision="fp32" if won is None else "int8",
-        recipe={**subject.lineage.recipe, **made, VERDICT: ladder.reason},
+        recipe={**subject.lineage.recipe, **rung, VERDICT: ladder.reason},
     )
-    return Manifest(
+    made = Made(
         name=subject.name if won is None else f"{subject.name}-{won.name}",
-        task=info.task,
-        classes=subject.classes,
-        colours=default_colours(subject.classes),
-        input=InputContract(size=subject.size, normalisation=subject.normalisation),
-        metrics={split: {m.metric: m.value for m in scores} for split, scores in scored.items()},
-        latency=_latency(plan.request, stats),
-        size_mb=artifact.stat().st_size / 1e6,
-        params_m=subject.params_m,
-        macs_g=subject.macs_g,
-        precision=lineage.precision,
+        artifact=(out / _FLOAT if won is None else out / "rungs" / won.name) / ARTIFACT,
+        normalisation=subject.normalisation,
         lineage=lineage,
         params=subject.params,
-        dataset_name=info.name,
-        dataset_fingerprint=info.fingerprint,
+        params_m=subject.params_m,
+        macs_g=subject.macs_g,
         seeds=subject.seeds,
-        packages=package_versions(),
-        created=datetime.now(UTC),
     )
+    timed = Timed(stats=stats, runtime=plan.request.runtime, threads=plan.request.threads)
+    return write_made_bundle(out / _BUNDLE, made, timed, plan.dataset)
 
 
 def _won(ladder: Ladder) -> Rung | None:
@@ -184,15 +142,3 @@ def _stats(plan: QuantizePlan, ladder: Ladder, meter: Meter) -> LatencyStats:
         return timed[0]
     artifact = plan.request.out / _FLOAT / ARTIFACT
     return meter.speed(artifact, artifact).float_stats
-
-
-def _latency(request: QuantizeRequest, stats: LatencyStats) -> Latency:
-    return Latency(
-        p50_ms=stats.p50_ms,
-        p95_ms=stats.p95_ms,
-        cpu_p50_ms=stats.cpu_p50_ms if request.threads == 1 else None,
-        device=f"cpu: {cpu_model()}",
-        runtime=request.runtime,
-        threads=request.threads,
-        batch=1,
-    )

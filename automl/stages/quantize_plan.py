@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +10,14 @@ from automl.data.dataset import Dataset
 from automl.data.importing import cached_dataset
 from automl.errors import UsageError
 from automl.space.compression import Int8Settings
+from automl.stages.claim import claim
 from automl.stages.quantize_subject import Subject, find_subject
-from automl.store.atomic import write_json
 
 #: The rungs of each runtime, least costly first. Only OpenVINO gains by the layout of NNCF.
 RUNGS = {
     "onnxruntime": ("per_tensor", "per_channel", "entropy", "percentile", "mixed", "qat"),
     "openvino": ("per_tensor", "per_channel", "nncf", "entropy", "percentile", "mixed", "qat"),
 }
-
-_REQUEST = "request.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,22 +103,7 @@ def _claim(
         "threads": request.threads,
         "rounds": request.rounds,
     }
-    file, out = request.out / _REQUEST, request.out
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if before != asked:
-            changed = ", ".join(name for name in asked if before.get(name) != asked[name])
-            raise UsageError(
-                f"--out: {out} holds a ladder of another request (other: {changed}); choose a new "
-                "or an empty folder"
-            )
-        return
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out: {out} is there already; allowed: a new or an empty folder")
-    if out.resolve().is_relative_to(subject.source.resolve()):
-        raise UsageError(f"--out: {out} lies in the model, which is only read; choose another")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(file, asked)
+    claim(request.out, asked, source=subject.source, what="a ladder")
 
 
 def _notes(rungs: tuple[str, ...], subject: Subject, dataset: Dataset) -> tuple[str, ...]:

@@ -108,8 +108,8 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
 def _contenders(study: Study, eligible: Sequence[Candidate]) -> list[Candidate]:
     """Those that may be on the front.
 
-    An INT8 form that its ladder kept for its size alone is there only where size is an objective:
-    that it seems to beat its FP32 twin by a little on val would be noise.
+    An INT8 form or a pruned student that is kept for its size alone is there only where size is an
+    objective: that it seems to beat the network that it was made from by a little would be noise.
     """
     if any(objective.metric == "size_mb" for objective in study.experiment.objectives):
         return list(eligible)

@@ -10,6 +10,7 @@ from automl.stages.correlation import Correlations
 from automl.stages.finalists import Repeats
 from automl.stages.ladders import ladder_section, ladders_of
 from automl.stages.pictures import FrontPoint, FrontText, draw_front
+from automl.stages.prunings import pruning_section
 from automl.stages.rank import Ranking
 from automl.stages.seeds import chance_line, seeds_section
 from automl.stages.study import Study
@@ -93,6 +94,7 @@ def _lines(
         "",
         *markdown_table(_candidate_rows(ranking)),
         "",
+        *pruning_section(ranking.candidates),
         *ladder_section(ladders_of(study, ranking)),
         *seeds_section(repeats, ranking.standing),
         "## Trials",

@@ -34,6 +34,11 @@ class Remembering(nn.Module):
         compute: Any = self._model.forward_with_maps
         return self._remembered("forward_with_maps", compute, images_nchw)
 
+    def forward_with_stages(self, images_nchw: Tensor) -> Any:
+        """What the model gives for these images with features and maps, where it can."""
+        compute: Any = self._model.forward_with_stages
+        return self._remembered("forward_with_stages", compute, images_nchw)
+
     def _remembered(self, name: str, compute: Callable[[Tensor], Any], images_nchw: Tensor) -> Any:
         known = self._outputs.get(name)
         if known is None or known[0] is not images_nchw:

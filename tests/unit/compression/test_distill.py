@@ -43,8 +43,7 @@ def distillation(teacher, student, **changes):
     return DistillationLoss(
         teacher,
         task_loss=task_loss,
-        student_channels=feature_channels(student),
-        teacher_channels=feature_channels(teacher),
+        channels=(feature_channels(student), feature_channels(teacher)),
         settings=DistillationSettings(**changes),
         seed=0,
     )
@@ -211,8 +210,7 @@ def test_teacher_without_features_is_refused():
         DistillationLoss(
             nn.Conv2d(3, 3, 1),
             task_loss=task_loss,
-            student_channels=3,
-            teacher_channels=3,
+            channels=(3, 3),
             settings=DistillationSettings(),
             seed=0,
         )

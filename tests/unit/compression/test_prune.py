@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from automl.compression.prune import GRID, fit_to_state, kept_channels, prune
+from automl.compression.choice import GRID, kept_channels
+from automl.compression.importance import loss_gradients
+from automl.compression.prune import PruningRule, fit_to_state, layer_widths, prune
 from automl.errors import TrialError
 from automl.measurement.cost import model_cost
 from automl.models.build import build_model
@@ -231,3 +233,58 @@ def test_windowed_attention_is_left_whole_without_following_each_of_its_channels
     shapes = {name: value.shape for name, value in pruned.named_parameters()}
     assert attention
     assert all(shapes[n] == p.shape for n, p in model.named_parameters() if n in attention)
+
+
+def rule_of(model, importance, scope="layer", widths=None):
+    gradients = None
+    if importance == "taylor":
+        generator = torch.Generator().manual_seed(2)
+        images = torch.randn(2, 3, 64, 64, generator=generator)
+        target = torch.zeros(2, 64, 64).long()
+        gradients = loss_gradients(model, [(images, target)], nn.functional.cross_entropy)
+    return PruningRule(importance=importance, scope=scope, gradients=gradients, full_widths=widths)
+
+
+@pytest.mark.parametrize("importance", ["l1", "bn_scale", "taylor"])
+def test_every_importance_prunes_to_widths_that_run_and_rebuild(importance):
+    model = warmed(net("test_efficientnet", "unet"))
+    pruned = prune(model, SMALL, 0.4, rule_of(model, importance))
+    before, after = widths(model), widths(pruned)
+    assert after["head"] == 5
+    assert model_cost(pruned, (96, 128))[1] < 0.75 * model_cost(model, (96, 128))[1]
+    assert [name for name in after if after[name] < before[name] and after[name] % GRID] == []
+    rebuilt = fit_to_state(net("test_efficientnet", "unet", seed=3), pruned.state_dict())
+    assert torch.equal(outputs(rebuilt), outputs(pruned))
+    assert all(value.grad is None for value in (*pruned.parameters(), *model.parameters()))
+
+
+def test_prunings_share_no_state():
+    model = warmed(net("test_resnet", "fpn"))
+    first = prune(model, SMALL, 0.5, rule_of(model, "taylor", "global")).state_dict()
+    prune(model, SMALL, 0.7, rule_of(model, "l1"))
+    again = prune(model, SMALL, 0.5, rule_of(model, "taylor", "global")).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_steps_of_pruning_end_at_the_widths_of_one():
+    model = warmed(net("test_efficientnet", "fpn_lite"))
+    full = layer_widths(model)
+    stepwise = model
+    for ratio in (0.2, 0.37, 0.5):
+        stepwise = prune(stepwise, SMALL, ratio, PruningRule(full_widths=full))
+    assert widths(stepwise) == widths(prune(model, SMALL, 0.5))
+
+
+def test_globally_layers_lose_different_shares():
+    model = warmed(net("test_resnet", "unet"))
+    everywhere = prune(model, SMALL, 0.5, rule_of(model, "group_norm", "global"))
+    before, after = widths(model), widths(everywhere)
+    shares = {round(1 - after[name] / before[name], 2) for name in before if before[name] >= 32}
+    assert len(shares) > 1
+    assert after["head"] == 5
+
+
+@pytest.mark.parametrize("given", [{"importance": "taylor"}, {"gradients": {}}])
+def test_gradients_belong_to_taylor(given):
+    with pytest.raises(ValueError, match="taylor needs gradients, and it alone"):
+        PruningRule(**given)

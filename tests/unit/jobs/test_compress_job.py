@@ -6,13 +6,11 @@ import torch
 
 from automl.compression.ladder import Ladder, Quality, Rung, conclusion
 from automl.errors import TrialError
-from automl.jobs import compress, int8_candidate
-from automl.jobs.compress import (
-    CompressJob,
-    compress_candidate,
-    student_parameters,
-)
+from automl.jobs import compress, int8_candidate, students
+from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.network import build_network
+from automl.jobs.students import student_parameters
+from automl.measurement.latency import LatencyStats
 from automl.records import Candidate, from_json, to_json
 from automl.space.compression import Student
 from automl.space.parameters import parameters_from
@@ -33,12 +31,31 @@ COMPRESS = {
 }
 
 
+class FakeStopwatch:
+    """Gives what it is told to the first file of a call, and to the second."""
+
+    def __init__(self, cpu_ms):
+        self._cpu_ms = cpu_ms
+
+    def describe(self):
+        return "nowhere"
+
+    def cpu(self):
+        return "none"
+
+    def time(self, artifacts, timing):
+        assert all(path.stat().st_size for path in artifacts.values())
+        still = {"p95_ms": 9, "p99_ms": 9, "spread_ms": 0, "cpu_spread_ms": 0}
+        pairs = zip(artifacts, self._cpu_ms, strict=True)
+        return {k: LatencyStats(p50_ms=ms, cpu_p50_ms=ms, **still) for k, ms in pairs}
+
+
 @pytest.fixture
 def job(context, config):
     """Make a job on trial 4; `student` counts from 0."""
 
-    def make(student=None, **changes):
-        of = context(compress={**COMPRESS, **changes})
+    def make(student=None, *, cpu_ms=(2.0, 1.0), **changes):
+        of = context(compress={**COMPRESS, **changes}, stopwatch=FakeStopwatch(cpu_ms))
         return CompressJob(context=of, config=config(4, decoder_width=32), student=student)
 
     return make
@@ -229,7 +246,7 @@ def test_every_compress_setting_reaches_the_distillation(job, trained, monkeypat
     def fit(model, _dataset, settings, *, step_loss, reporter, checkpoint_folder):
         fitted.append((model, settings, step_loss, checkpoint_folder))
 
-    monkeypatch.setattr(compress, "fit", fit)
+    monkeypatch.setattr(students, "fit", fit)
     of = job(1)
     outcome = compress_candidate(of)
     assert outcome.candidate_ids == ("trial4-student2-fp32", "trial4-student2-int8")
@@ -250,3 +267,134 @@ def test_every_compress_setting_reaches_the_distillation(job, trained, monkeypat
     assert made.lineage.recipe["inherited_tensors"] > 0
     params_m = sum(value.numel() for value in model.parameters()) / 1e6
     assert made.value("params_m") == pytest.approx(params_m, rel=0.01)
+
+
+def not_trained(*_given, **_named):
+    """In place of a training: the student stays as pruned."""
+
+
+@pytest.mark.parametrize(
+    ("cpu_ms", "size_alone", "verdict"),
+    [
+        ((2.0, 1.0), False, "accepted: 100 % faster than its teacher"),
+        ((1.05, 1.0), False, "accepted: 5 % faster than its teacher"),
+        (
+            (1.04, 1.0),
+            True,
+            "refused: 4 % faster than its teacher (at least 1.05 x the speed is needed)",
+        ),
+        (
+            (1.0, 2.0),
+            True,
+            "refused: 50 % slower than its teacher (at least 1.05 x the speed is needed)",
+        ),
+    ],
+)
+def test_a_pruned_student_that_is_not_faster_is_kept_for_its_size_alone(
+    job, trained, monkeypatch, cpu_ms, size_alone, verdict
+):
+    FakeExport(monkeypatch)
+    monkeypatch.setattr(students, "fit", not_trained)
+    outcome = compress_candidate(job(0, cpu_ms=cpu_ms))
+    of = job(0)
+    whole, small = (candidate(of, name) for name in outcome.candidate_ids)
+    assert whole.for_size_alone is size_alone
+    assert whole.lineage.recipe["pruning"] == small.lineage.recipe["pruning"] == verdict
+    assert f"; pruning {verdict}; int8 " in outcome.summary
+    # Its INT8 form is judged by its own ladder.
+    assert not small.for_size_alone
+
+
+def test_a_student_that_is_not_pruned_meets_no_gate(job, trained, monkeypatch):
+    FakeExport(monkeypatch)
+    monkeypatch.setattr(students, "fit", not_trained)
+    of = job(0, cpu_ms=(), students=[{"decoder_width_factor": 0.5}])
+    outcome = compress_candidate(of)
+    assert "pruning" not in outcome.summary
+    assert "pruning" not in candidate(of, "trial4-student1-fp32").lineage.recipe
+
+
+def test_a_family_is_students_by_their_ratios_after_the_declared_ones(job, trained, monkeypatch):
+    FakeExport(monkeypatch)
+    fitted = []
+
+    def fit(model, _dataset, settings, *, step_loss, reporter, checkpoint_folder):
+        count = sum(value.numel() for value in model.parameters())
+        fitted.append((count, settings.epochs, checkpoint_folder.name))
+
+    monkeypatch.setattr(students, "fit", fit)
+    family = {"ratios": [0.25, 0.5], "epochs": 3, "importance": "taylor", "steps": 2}
+    for number in (2, 3):
+        of = job(number, family=family, feature_weight=0.5)
+        outcome = compress_candidate(of)
+        assert outcome.candidate_ids[0] == f"trial4-student{number + 1}-fp32", outcome.summary
+        recipe = candidate(of, outcome.candidate_ids[0]).lineage.recipe
+        assert recipe["student_pruning_ratio"] == family["ratios"][number - 2]
+        assert (recipe["pruning_importance"], recipe["pruning_steps"]) == ("taylor", 2)
+        assert recipe["feature_weight"] == 0.5
+    assert [(epochs, place) for _, epochs, place in fitted] == 2 * [
+        (1, "checkpoint-step1"),
+        (2, "checkpoint"),
+    ]
+    counts = [count for count, _, _ in fitted]
+    assert counts[0] > counts[1] > counts[3]
+    assert counts[0] > counts[2] > counts[3]
+
+
+def test_a_family_that_was_killed_goes_on_where_it_was(job, trained, monkeypatch):
+    """Killed after the first step of the second of two members: what is done is not trained."""
+    FakeExport(monkeypatch)
+    family = {"ratios": [0.3, 0.6], "epochs": 2, "steps": 2}
+    of = [job(number, students=[], family=family, int8=False) for number in (0, 1)]
+    assert compress_candidate(of[0]).candidate_ids == ("trial4-student1-fp32",)
+    real, begun = students.fit, []
+
+    def killed(model, *given, checkpoint_folder, **named):
+        begun.append(checkpoint_folder.name)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return real(model, *given, checkpoint_folder=checkpoint_folder, **named)
+
+    monkeypatch.setattr(students, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compress_candidate(of[1])
+    trained_epochs = []
+
+    def watched(model, *given, checkpoint_folder, **named):
+        done = sorted(path.name for path in checkpoint_folder.glob("epoch-*"))
+        trained_epochs.append((checkpoint_folder.name, done))
+        return real(model, *given, checkpoint_folder=checkpoint_folder, **named)
+
+    monkeypatch.setattr(students, "fit", watched)
+    outcomes = [compress_candidate(one) for one in of]
+    assert outcomes[0].summary == "done before"
+    assert outcomes[1].candidate_ids == ("trial4-student2-fp32",)
+    assert [name for name, _ in trained_epochs] == ["checkpoint-step1", "checkpoint"]
+    assert trained_epochs[0][1], "the first step's epoch is on disk, and is not trained again"
+    assert trained_epochs[1][1] == []
+
+
+def test_all_winners_teach_a_student_where_that_is_declared(job, trained, monkeypatch, config):
+    """The mean of the winners' softened probabilities; features are those of its own teacher."""
+    FakeExport(monkeypatch)
+    losses = []
+    monkeypatch.setattr(
+        students, "fit", lambda *_given, step_loss, **_named: losses.append(step_loss)
+    )
+    of = job(0, teachers="winners", channel_weight=0.0)
+    peer = CompressJob(context=of.context, config=config(7, decoder_width=24))
+    info = of.context.dataset().info
+    other = build_network(parameters_from(peer.config.params), info, seed=7)
+    save_checkpoint(
+        of.context.folder.trial(peer.config.trial_id) / "checkpoint",
+        Checkpoint(epoch=2, model_state=other.state_dict(), optimizer_state={}),
+    )
+    outcome = compress_candidate(replace(of, peers=(peer,)))
+    assert candidate(of, outcome.candidate_ids[0]).lineage.recipe["teachers"] == "trial4, trial7"
+    images_nchw = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    (teacher,) = losses[0]._teacher
+    with torch.no_grad():
+        each = [net.eval()(images_nchw) / 3.0 for net in (trained, other)]
+        mean = sum(z.softmax(1) for z in each) / 2
+        found = (teacher(images_nchw) / 3.0).softmax(1)
+    torch.testing.assert_close(found, mean, rtol=1e-4, atol=1e-6)

@@ -59,6 +59,21 @@ def test_what_failed_or_never_trained_cannot_be_ranked(result):
     assert numbers(rankable(trials)) == [4, 2]
 
 
+def test_a_family_follows_the_declared_students_and_winners_teach_together(study, result):
+    trials = [result(0, 0.1), result(1, 0.9), result(2, 0.8)]
+    family = {"ratios": [0.3, 0.6]}
+    declared = {"winners": 2, "students": [{}], "family": family}
+    alone = compress_jobs(study(compress=declared), trials)
+    taught = [job for job in alone if job.student is not None]
+    assert names(taught) == [f"trial{n}-student{s}" for n in (1, 2) for s in (1, 2, 3)]
+    assert all(job.peers == () for job in alone)
+    together = compress_jobs(study(compress={**declared, "teachers": "winners"}), trials)
+    peers = {job.name: names(job.peers) for job in together}
+    assert peers["trial1-student2"] == ["trial2"]
+    assert peers["trial2-student3"] == ["trial1"]
+    assert peers["trial1"] == []
+
+
 def test_each_winner_is_exported_and_has_its_students(study, result):
     of = study(compress={"winners": 2, "students": [{}, {"pruning_ratio": 0.5}]})
     trials = [result(0, 0.1, 50.0), result(1, 0.9), result(2, 0.5, 1.0)]

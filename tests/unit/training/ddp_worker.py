@@ -97,8 +97,7 @@ class Rank:
         loss = DistillationLoss(
             TinyNet(width=6, seed=7),
             task_loss=CombinedLoss(0.5, 2.0),
-            student_channels=8,
-            teacher_channels=6,
+            channels=(8, 6),
             settings=DistillationSettings(),
             seed=self.rank,
         )

@@ -85,8 +85,7 @@ def test_a_distillation_is_mixed_in_its_task_alone(tiny_net, batch):
         return DistillationLoss(
             tiny_net(width=6, seed=7),
             task_loss=task_loss,
-            student_channels=8,
-            teacher_channels=6,
+            channels=(8, 6),
             settings=DistillationSettings(),
             seed=0,
         )

@@ -1,0 +1,100 @@
+"""A verified bundle of a network that a command made outside of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from automl.bundle.card import model_card
+from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
+from automl.bundle.masks import default_colours
+from automl.bundle.verify import verify_bundle
+from automl.bundle.writing import write_bundle
+from automl.data.dataset import Dataset
+from automl.jobs.scoring import score_file
+from automl.measurement.latency import LatencyStats
+from automl.measurement.processor import cpu_model
+from automl.records import Lineage, Normalisation, Scalar, Split
+from automl.stages.export import golden_images
+from automl.store.atomic import replace_folder, staged_path
+
+_GOLDEN = 3
+_SCORED_ON: tuple[Split, ...] = ("val", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An exported network and what its bundle says of it; it takes images of the dataset's size."""
+
+    name: str
+    artifact: Path
+    normalisation: Normalisation
+    lineage: Lineage
+    params: Mapping[str, Scalar]
+    params_m: float
+    macs_g: float
+    seeds: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """How long the file took in a runtime with so many threads."""
+
+    stats: LatencyStats
+    runtime: str
+    threads: int
+
+
+def write_made_bundle(place: Path, made: Made, timed: Timed, dataset: Dataset) -> Path:
+    """Score the file on val and test, write its bundle, verify it, and put it in its place."""
+    manifest = _manifest(made, timed, dataset)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = staged_path(place)
+    write_bundle(
+        fresh,
+        artifact=made.artifact,
+        manifest=manifest,
+        golden=golden_images(dataset.split("val"), _GOLDEN),
+        model_card=model_card(manifest),
+    )
+    verify_bundle(fresh)
+    replace_folder(fresh, place)
+    return place
+
+
+def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
+    info = dataset.info
+    scored = {
+        split: score_file(made.artifact, dataset, split, threads=timed.threads)
+        for split in _SCORED_ON
+    }
+    return Manifest(
+        name=made.name,
+        task=info.task,
+        classes=info.classes,
+        colours=default_colours(info.classes),
+        input=InputContract(size=info.size, normalisation=made.normalisation),
+        metrics={split: {m.metric: m.value for m in scores} for split, scores in scored.items()},
+        latency=Latency(
+            p50_ms=timed.stats.p50_ms,
+            p95_ms=timed.stats.p95_ms,
+            cpu_p50_ms=timed.stats.cpu_p50_ms if timed.threads == 1 else None,
+            device=f"cpu: {cpu_model()}",
+            runtime=timed.runtime,
+            threads=timed.threads,
+            batch=1,
+        ),
+        size_mb=made.artifact.stat().st_size / 1e6,
+        params_m=made.params_m,
+        macs_g=made.macs_g,
+        precision=made.lineage.precision,
+        lineage=made.lineage,
+        params=made.params,
+        dataset_name=info.name,
+        dataset_fingerprint=info.fingerprint,
+        seeds=made.seeds,
+        packages=package_versions(),
+        created=datetime.now(UTC),
+    )
