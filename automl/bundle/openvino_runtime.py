@@ -7,6 +7,7 @@ is compared with a runtime that computes the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import openvino
@@ -19,16 +20,9 @@ def open_openvino(
     content: bytes, *, threads: int
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
     """Compile the content of an ONNX file for the CPU with so many threads; raises BundleError."""
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        # The process is pinned as a whole, before.
-        "ENABLE_CPU_PINNING": False,
-    }
     core = openvino.Core()
     try:
-        compiled = core.compile_model(core.read_model(content, b""), "CPU", options)
+        compiled = core.compile_model(core.read_model(content, b""), "CPU", _options(threads))
     except Exception as error:  # OpenVINO raises RuntimeError, and others of its bindings
         raise BundleError(f"OpenVINO cannot open it: {error}") from error
     request = compiled.create_infer_request()
@@ -39,3 +33,35 @@ def open_openvino(
         return masks
 
     return run
+
+
+def write_ir(content: bytes, path: Path) -> None:
+    """Write the content of an ONNX file as OpenVINO IR: `path` (.xml), its weights beside it.
+
+    Weights stay float32, where OpenVINO's own default is to halve them; INT8 stays INT8.
+    """
+    model = openvino.Core().read_model(content, b"")
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def open_ir(path: Path, *, threads: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Compile OpenVINO IR of one input and one output for the CPU with so many threads."""
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", _options(threads))
+    request = compiled.create_infer_request()
+
+    def run(images_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        request.infer([images_nchw])
+        return np.array(request.get_output_tensor(0).data)
+
+    return run
+
+
+def _options(threads: int) -> dict[str, object]:
+    return {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        # The process is pinned as a whole, before.
+        "ENABLE_CPU_PINNING": False,
+    }

@@ -19,6 +19,7 @@ from automl.cli.data import data_app
 from automl.cli.distill import distill
 from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
+from automl.cli.export import export
 from automl.cli.jobs import status, stop, submit, watch
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
@@ -77,6 +78,7 @@ app.command(no_args_is_help=True)(explain)
 app.command(no_args_is_help=True)(reproduce)
 app.command(no_args_is_help=True)(benchmark)
 app.command(no_args_is_help=True)(quantize)
+app.command(no_args_is_help=True)(export)
 app.command(no_args_is_help=True)(prune)
 app.command(no_args_is_help=True)(distill)
 app.command(
