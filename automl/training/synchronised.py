@@ -103,7 +103,7 @@ class _SharingStatistics(TorchFunctionMode):
         return func(*args, **named)
 
 
-def shared_batch_norm(
+def shared_batch_norm(  # noqa: PLR0913, PLR0917  the signature is F.batch_norm's
     input: Tensor,  # noqa: A002  as F.batch_norm names it
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -129,7 +129,7 @@ def shared_batch_norm(
 
 
 def _statistics(part_nchw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance (C,) over all ranks, at least in fp32, and of how many values (1,) they are.
+    """Mean and variance (C,) over all ranks, at least in fp32, and the count (1,) of their values.
 
     Sums travel in fp64, so that the square of the mean leaves no rounding in the variance.
     """
@@ -149,10 +149,10 @@ def _statistics(part_nchw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Normalised(torch.autograd.Function):
-    """`weight * (x - mean) / sqrt(var + eps) + bias`, where mean and variance are of all ranks' x."""
+    """`weight * (x - mean) / sqrt(var + eps) + bias`, mean and variance those of all ranks' x."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917  autograd gives all inputs one by one
         ctx: Any,
         part_nchw: Tensor,
         weight: Tensor | None,
