@@ -18,7 +18,7 @@ CORE = "core.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainedNetwork:
+class FinishedNetwork:
     """A trained network with all that its candidates' records say of it."""
 
     name: str
@@ -30,7 +30,7 @@ class TrainedNetwork:
 
 
 def candidate_record(
-    network: TrainedNetwork,
+    network: FinishedNetwork,
     candidate_id: str,
     sizes: tuple[Measurement, ...],
     *,

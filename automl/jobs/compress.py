@@ -17,7 +17,7 @@ import torch
 from automl.compression.pace import Pace
 from automl.errors import TrialError
 from automl.jobs.beginning import beginning_of
-from automl.jobs.candidates import ARTIFACT, RECORD, TrainedNetwork, candidate_record
+from automl.jobs.candidates import ARTIFACT, RECORD, FinishedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import export_wrapped, size_measurements
 from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
@@ -117,7 +117,7 @@ def _made(job: CompressJob) -> tuple[str, ...]:
     return tuple(name for name in wanted if (folder.candidate(name) / RECORD).exists())
 
 
-def _trained(job: CompressJob) -> TrainedNetwork:
+def _trained(job: CompressJob) -> FinishedNetwork:
     """The network of a trial, from its checkpoint."""
     params = parameters_from(job.config.params)
     info = job.context.dataset().info
@@ -126,7 +126,7 @@ def _trained(job: CompressJob) -> TrainedNetwork:
     if checkpoint is None:
         raise TrialError(f"{folder}: no whole checkpoint is left")
     beginning = beginning_of(job.context.folder)
-    return TrainedNetwork(
+    return FinishedNetwork(
         name=job.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
@@ -145,7 +145,7 @@ def _trained(job: CompressJob) -> TrainedNetwork:
     )
 
 
-def _distilled(job: CompressJob) -> TrainedNetwork:
+def _distilled(job: CompressJob) -> FinishedNetwork:
     """A student of a trial."""
     assert job.student is not None
     teacher = _trained(replace(job, student=None))
@@ -161,7 +161,7 @@ def _distilled(job: CompressJob) -> TrainedNetwork:
     )
 
 
-def _write_candidates(job: CompressJob, network: TrainedNetwork) -> None:
+def _write_candidates(job: CompressJob, network: FinishedNetwork) -> None:
     """Export the network, then climb the INT8 ladder of that export; candidates appear whole."""
     context, float_id = job.context, _float_id(job)
     folder, info = context.folder.candidate(float_id), context.dataset().info
@@ -200,7 +200,7 @@ def _pace(job: CompressJob, artifact: Path) -> Pace | None:
     return pace_of_student(job.context, artifact, _float_id(of_teacher), export_teacher)
 
 
-def _with_pace(network: TrainedNetwork, pace: Pace) -> TrainedNetwork:
+def _with_pace(network: FinishedNetwork, pace: Pace) -> FinishedNetwork:
     recipe = {**network.lineage.recipe, PRUNING_VERDICT: pace.verdict}
     return replace(network, lineage=replace(network.lineage, recipe=recipe))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automl.compression.ladder import Ladder, Quality, Rung, Speed
-from automl.jobs.candidates import ARTIFACT, CORE, RECORD, TrainedNetwork, candidate_record
+from automl.jobs.candidates import ARTIFACT, CORE, RECORD, FinishedNetwork, candidate_record
 from automl.jobs.context import JobContext
 from automl.jobs.costs import size_measurements, timing_of, wrap_core
 from automl.jobs.int8_ladder import (
@@ -71,7 +71,7 @@ class StudyMeter:
 
 
 def write_int8_candidate(
-    context: JobContext, network: TrainedNetwork, float_id: str, *, seed: int
+    context: JobContext, network: FinishedNetwork, float_id: str, *, seed: int
 ) -> None:
     """Climb the ladder of a network whose float candidate is there; write what it chose, if any."""
     settings = context.experiment.compress.int8
@@ -91,7 +91,7 @@ def write_int8_candidate(
 
 def _task(
     context: JobContext,
-    network: TrainedNetwork,
+    network: FinishedNetwork,
     settings: Int8Settings,
     float_id: str,
     seed: int,
@@ -122,7 +122,9 @@ def _task(
     )
 
 
-def _write_chosen(context: JobContext, network: TrainedNetwork, ladder: Ladder, rung: Rung) -> None:
+def _write_chosen(
+    context: JobContext, network: FinishedNetwork, ladder: Ladder, rung: Rung
+) -> None:
     """The chosen rung's files as a candidate, scores included."""
     candidate_id = int8_id(network.name)
     source = _place(context.folder, network.name) / rung.name

@@ -11,7 +11,7 @@ from automl.compression.calibrate import Ranges
 from automl.compression.fold import fold_batch_norms
 from automl.compression.qat import FakeQuantization, ranges_in_export
 from automl.data.dataset import Dataset
-from automl.jobs.candidates import TrainedNetwork
+from automl.jobs.candidates import FinishedNetwork
 from automl.jobs.network import example_image
 from automl.jobs.settings import fit_settings, supervised_loss
 from automl.records import Verdict
@@ -27,7 +27,7 @@ _RATE_SHARE = 0.1
 class Tuning:
     """Fine-tunes a network for INT8; a run that was killed goes on from its checkpoint."""
 
-    network: TrainedNetwork
+    network: FinishedNetwork
     dataset: Dataset
     experiment: Experiment
     settings: Int8Settings

@@ -11,7 +11,7 @@ from automl.compression.distill import DistillationLoss, DistillationSettings, f
 from automl.compression.ensemble import teaching_together
 from automl.compression.matching import FeatureMatching, stage_shapes
 from automl.data.dataset import Dataset
-from automl.jobs.candidates import TrainedNetwork
+from automl.jobs.candidates import FinishedNetwork
 from automl.jobs.context import JobContext
 from automl.jobs.inheritance import inherit_weights
 from automl.jobs.int8_tuning import NeverStop
@@ -38,8 +38,8 @@ class Lesson:
     config: TrialConfig
     index: int
     name: str
-    teacher: TrainedNetwork
-    peers: tuple[TrainedNetwork, ...] = ()
+    teacher: FinishedNetwork
+    peers: tuple[FinishedNetwork, ...] = ()
 
     @property
     def compress(self) -> CompressSettings:
@@ -63,7 +63,7 @@ def student_parameters(teacher: TrialParameters, student: Student) -> TrialParam
     return replace(teacher, decoder_width=width, deep_supervision=0.0, freeze_epochs=0)
 
 
-def distilled(lesson: Lesson) -> TrainedNetwork:
+def distilled(lesson: Lesson) -> FinishedNetwork:
     """Train the student, or go on from its checkpoint."""
     teacher, student, dataset = lesson.teacher, lesson.student, lesson.context.dataset()
     params = student_parameters(teacher.params, student)

@@ -17,7 +17,7 @@ from automl.bundle import layout
 from automl.bundle.loading import damage, inspect
 from automl.bundle.unwrap import unwrap_network
 from automl.errors import BundleError, UsageError
-from automl.jobs.candidates import ARTIFACT, CORE, TrainedNetwork
+from automl.jobs.candidates import ARTIFACT, CORE, FinishedNetwork
 from automl.jobs.costs import export_wrapped
 from automl.jobs.network import restore_network
 from automl.measurement.cost import model_cost
@@ -44,7 +44,7 @@ from automl.training.checkpoint import load_checkpoint
 class Trainable:
     """A network that can be fine-tuned, and the experiment that it was trained in."""
 
-    network: TrainedNetwork
+    network: FinishedNetwork
     experiment: Experiment
     seed: int
 
@@ -131,7 +131,7 @@ def _trial(path: Path) -> Subject:
     if checkpoint is None:
         raise UsageError(f"{path / 'checkpoint'}: no whole checkpoint is left")
     params, lineage, config = _recorded(folder, path.name)
-    network = TrainedNetwork(
+    network = FinishedNetwork(
         name=path.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
