@@ -56,6 +56,7 @@ def test_search_in_this_process_needs_no_ray(cli, tiny_space, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.exhaustive  # a group of two is in every run of test_faults.py
 def test_a_trial_may_be_a_group_of_two_workers(cli, tiny_space, tmp_path):
     out = tmp_path / "study"
     searched = cli(
