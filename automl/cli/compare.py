@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from automl.cli import evaluation_options as options
+
 
 def compare(
     first: Annotated[Path, typer.Argument(help="The folder of a bundle.", metavar="A")],
@@ -15,18 +17,10 @@ def compare(
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
     ],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    tta_scales: Annotated[
-        str | None, typer.Option(help="Average over views at these scales: 0.75,1,1.25.")
-    ] = None,
-    tta_flip: Annotated[
-        bool, typer.Option("--tta-flip", help="Average over mirrored views, too.")
-    ] = False,
-    window: Annotated[
-        str | None, typer.Option(help="Height x width in pixels of the image: 512x512.")
-    ] = None,
-    overlap: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Least share of a window that others share.")
-    ] = 0.25,
+    tta_scales: options.TtaScales = None,
+    tta_flip: options.TtaFlip = False,
+    window: options.Window = None,
+    overlap: options.Overlap = 0.25,
     rounds: Annotated[
         int, typer.Option(min=0, help="Timed calls of each bundle; 0: no timing.")
     ] = 50,
@@ -45,7 +39,6 @@ def compare(
     Try it: automl compare results/quickstart/bundles/best results/quickstart/bundles/smallest
     --data builtin:surface-defects
     """
-    from automl.cli import evaluation_options as options
     from automl.errors import UsageError
     from automl.evaluation.compare import ComparisonRequest
     from automl.evaluation.compare import compare as score

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli import evaluation_options as options
+
 if TYPE_CHECKING:
     from automl.evaluation.evaluate import Evaluation
 
@@ -24,18 +26,10 @@ def evaluate(
     tolerance: Annotated[
         str, typer.Option(help="Of boundary_f1: pixels, or a share of the diagonal: 2, 0.75%.")
     ] = "0.75%",
-    tta_scales: Annotated[
-        str | None, typer.Option(help="Average over views at these scales: 0.75,1,1.25.")
-    ] = None,
-    tta_flip: Annotated[
-        bool, typer.Option("--tta-flip", help="Average over mirrored views, too.")
-    ] = False,
-    window: Annotated[
-        str | None, typer.Option(help="Height x width in pixels of the image: 512x512.")
-    ] = None,
-    overlap: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Least share of a window that others share.")
-    ] = 0.25,
+    tta_scales: options.TtaScales = None,
+    tta_flip: options.TtaFlip = False,
+    window: options.Window = None,
+    overlap: options.Overlap = 0.25,
     out: Annotated[
         Path | None, typer.Option(help="A folder for numbers, pictures and a gallery.")
     ] = None,
@@ -52,7 +46,6 @@ def evaluate(
 
     Next: automl compare A B --data DIR
     """
-    from automl.cli import evaluation_options as options
     from automl.evaluation.evaluate import EvaluationRequest
     from automl.evaluation.evaluate import evaluate as score
     from automl.evaluation.report import evaluation_lines

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from automl.cli.words import one_of
 from automl.errors import UsageError
 from automl.records import SPLITS, Split
 
@@ -18,26 +21,26 @@ if TYPE_CHECKING:
 
 _SIDES = (8, 65536)
 
+TtaScales = Annotated[
+    str | None, typer.Option(help="Average over views at these scales: 0.75,1,1.25.")
+]
+TtaFlip = Annotated[bool, typer.Option("--tta-flip", help="Average over mirrored views, too.")]
+Window = Annotated[str | None, typer.Option(help="Height x width in pixels of the image: 512x512.")]
+Overlap = Annotated[
+    float, typer.Option(min=0, max=0.9, help="Least share of a window that others share.")
+]
+
 
 def split(text: str) -> Split:
     """A split by its name."""
-    for name in SPLITS:
-        if name == text:
-            return name
-    raise UsageError(f"--split: given {text!r}; allowed: {', '.join(SPLITS)}")
+    return one_of("--split", text, SPLITS)
 
 
 def metrics(text: str) -> tuple[str, ...]:
     """Metrics between commas, in the order of the table."""
     from automl.evaluation.summary import METRICS
-    from automl.space.limits import nearest
 
-    words = [word.strip() for word in text.split(",")]
-    for word in words:
-        if word not in METRICS:
-            near = nearest(word, METRICS)
-            hint = "" if near is None else f"; the nearest is {near}"
-            raise UsageError(f"--metrics: given {word!r}; allowed: {', '.join(METRICS)}{hint}")
+    words = [one_of("--metrics", word.strip(), METRICS) for word in text.split(",")]
     return tuple(name for name in METRICS if name in words)
 
 

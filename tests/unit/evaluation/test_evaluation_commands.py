@@ -50,8 +50,8 @@ def test_compare_tells_scores_and_latency_without_torch(cli, bundle, photos, tmp
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--split", "tset"], "--split: given 'tset'; allowed: train, val, test"),
-        (["--metrics", "iou,dise"], "the nearest is dice"),
+        (["--split", "tset"], "--split: given tset; allowed: train, val, test; did you mean test?"),
+        (["--metrics", "iou,dise"], "did you mean dice?"),
         (["--tolerance", "far"], "--tolerance: given 'far'; allowed: pixels such as 2"),
         (["--tta-scales", "1,1"], "--tta-scales: given '1,1'; allowed: different numbers"),
         (["--tta-scales", "0.1"], "0.25 to 4"),
