@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class Door:
         self.fault: AutomlError | None = None
         #: What Tune's trials were lost to, by Tune's ids.
         self.losses: dict[str, str] = {}
+        #: Tune's ids of trials that were lost where Tune gives up although it may start them again.
+        self.given_up: set[str] = set()
+        #: How often a trial, by our id, was lost under an earlier one of Tune's.
+        self.lost_before: dict[str, int] = {}
 
     def next_trial(self) -> TrialConfig | None:
         """The next sample, or None at the end of the search."""
@@ -77,29 +82,36 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         super().__init__(metric=None, mode=None)
         self._door = door
         #: Our trial of each of Tune's, and the latest of Tune's for each of ours.
-        self._trial_ids: dict[str, str] = {}
+        self._trials: dict[str, TrialConfig] = {}
         self._latest: dict[str, str] = {}
+        self._to_restart: deque[TrialConfig] = deque()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next sample, None where a running trial has to report first, or FINISHED.
 
-        A trial that a rung lets go on is a new trial to Tune, and goes on from its checkpoint.
+        A trial that a rung lets go on, or that Tune has given up too early, is a new trial to Tune,
+        and goes on from its checkpoint.
         """
-        config = self._door.next_trial()
+        config = self._to_restart.popleft() if self._to_restart else self._door.next_trial()
         if config is None:
             finished: str = Searcher.FINISHED
             return finished if self._door.is_over else None
-        self._trial_ids[trial_id] = config.trial_id
+        self._trials[trial_id] = config
         self._latest[config.trial_id] = trial_id
         return {CONFIG_KEY: to_json(config)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """End a trial whose process died more often than allowed."""
-        name = self._trial_ids[trial_id]
+        """End a trial whose process died more often than allowed; another one starts again."""
+        config = self._trials[trial_id]
+        name = config.trial_id
         # A trial that was paused and runs elsewhere by now is not this process's to end.
-        if error and self._latest[name] == trial_id:
+        if not error or self._latest[name] != trial_id:
+            return
+        if trial_id in self._door.given_up and self._door.fault is None:
+            self._to_restart.append(config)
+        else:
             self._door.handle(
                 name,
                 TrialMessage(
@@ -153,8 +165,19 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision
 
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial that starts again under a new id has been lost as often as it was."""
+        trial.run_metadata.num_failures = self._door.lost_before.get(_name_of(trial), 0)
+
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Keep what a trial was lost to, where Tune has it from Python."""
+        """Keep what a trial was lost to, where Tune has it from Python, and if it may start again.
+
+        Tune starts a trial again that was running, but none that was lost with a process that it
+        was being handed to, which had been another trial's.
+        """
+        if trial.should_recover():
+            self._door.given_up.add(trial.trial_id)
+            self._door.lost_before[_name_of(trial)] = trial.run_metadata.num_failures
         # Tune's own `get_error` looks where the file is only after a synchronisation.
         written = Path(trial.error_file) if trial.error_file else None
         if written is None or not written.exists():
@@ -175,3 +198,8 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
     def debug_string(self) -> str:
         """One line for Tune's own logs."""
         return "verdicts by the study's conductor"
+
+
+def _name_of(trial: Trial) -> str:
+    """Our id of a trial of Tune's."""
+    return from_json(TrialConfig, trial.config[CONFIG_KEY]).trial_id

@@ -92,6 +92,45 @@ def test_a_trial_whose_process_died_for_good_ends_as_failed(seams):
     assert message.status is TrialStatus.FAILED
 
 
+def lost(seams, searcher, scheduler, tune_id, *, allowed):
+    """Have Tune give up a trial that was lost, as it does where its process was being reset."""
+    metadata = SimpleNamespace(num_failures=0)
+    trial = SimpleNamespace(
+        trial_id=tune_id,
+        config=searcher.suggest(tune_id),
+        run_metadata=metadata,
+        error_file=None,
+        should_recover=lambda: metadata.num_failures <= allowed,
+    )
+    scheduler.on_trial_add(None, trial)
+    metadata.num_failures += 1
+    scheduler.on_trial_error(None, trial)
+    searcher.on_trial_complete(tune_id, error=True)
+
+
+def test_a_trial_that_tune_gives_up_too_early_starts_again_as_often_as_is_allowed(seams):
+    conductor = StandIn(trials=1, is_over=False)
+    door = seams.Door(conductor)
+    searcher = seams.ConductorSearcher(door)
+    scheduler = seams.ConductorScheduler(door, trials_end_by_themselves=False)
+    for tune_id in ("first", "second"):
+        lost(seams, searcher, scheduler, tune_id, allowed=2)
+        assert conductor.handled == []
+    lost(seams, searcher, scheduler, "third", allowed=2)
+    ((trial_id, message),) = conductor.handled
+    assert (trial_id, message.status) == (CONFIG.trial_id, TrialStatus.FAILED)
+    assert searcher.suggest("fourth") is None
+
+
+def test_a_trial_that_may_not_be_lost_ends_at_its_first_loss(seams):
+    conductor = StandIn(trials=1)
+    door = seams.Door(conductor)
+    searcher = seams.ConductorSearcher(door)
+    scheduler = seams.ConductorScheduler(door, trials_end_by_themselves=False)
+    lost(seams, searcher, scheduler, "a", allowed=0)
+    assert [message.status for _, message in conductor.handled] == [TrialStatus.FAILED]
+
+
 @pytest.mark.parametrize(
     ("verdict", "message", "groups", "decision"),
     [
