@@ -18,7 +18,7 @@ _HEAD = f"{'rung':<12}{'mIoU':>8}{'drop':>9}{'worst class':>24}{'speed':>8}{'MB'
 
 def quantize(
     model: Annotated[
-        Path, typer.Argument(help="A bundle in FP32, or a trial's folder: STUDY/trials/ID.")
+        Path, typer.Argument(help="A bundle in FP32, STUDY/TRIAL, or the folder of a student.")
     ],
     data: Annotated[str, typer.Option(help="A dataset's folder: train calibrates, val judges.")],
     out: Annotated[Path, typer.Option(help="A new folder for the ladder and the bundle.")],

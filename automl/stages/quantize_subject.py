@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from automl.bundle import layout
-from automl.bundle.loading import damage, inspect
+from automl.bundle.loading import load_sound
 from automl.bundle.unwrap import unwrap_network
-from automl.errors import BundleError, UsageError
+from automl.errors import UsageError
+from automl.jobs.beginning import beginning_of
 from automl.jobs.candidates import ARTIFACT, CORE, FinishedNetwork
 from automl.jobs.costs import export_wrapped
 from automl.jobs.network import restore_network
 from automl.measurement.cost import model_cost
-from automl.models.build import normalisation_for
 from automl.records import (
     Candidate,
     DatasetInfo,
@@ -71,7 +71,7 @@ class Subject:
     def export(self, folder: Path) -> None:
         """Write the float32 network, bare and wrapped, into a folder."""
         if self.trainable is None:
-            folder.joinpath(ARTIFACT).write_bytes((self.source / layout.MODEL).read_bytes())
+            folder.joinpath(ARTIFACT).write_bytes(load_sound(self.source).model())
             unwrap_network(
                 folder / ARTIFACT, folder / CORE, size=self.size, num_classes=len(self.classes)
             )
@@ -83,26 +83,29 @@ class Subject:
 
 
 def find_subject(model: Path) -> Subject:
-    """Read a bundle's folder, or a trial's (`STUDY/trials/ID`, its checkpoint inside).
+    """Read a bundle, or a trial as STUDY/TRIAL or by its folder, which a student has, too.
 
     Raises:
-        UsageError: it is neither, is damaged, or is INT8 already.
+        UsageError: it is neither, or is INT8 already.
+        BundleError: a bundle that is damaged.
     """
+    study = StudyFolder(model.parent)
+    if study.experiment_file.is_file() and not model.exists():
+        return _trial(study.trial(trial_record(study, model.name).config.trial_id))
     trial = model.parent if model.name == "checkpoint" else model
     if trial.resolve().parent.name == "trials" and (trial / "checkpoint").is_dir():
         return _trial(trial.resolve())
-    if (model / layout.MANIFEST).exists():
+    if model.is_file() or (model / layout.MANIFEST).exists():
         return _bundle(model)
     raise UsageError(
-        f"{model}: neither a bundle (a folder with {layout.MANIFEST}) nor a trained trial or "
-        "student of a study, such as results/my-study/trials/0004-e112a1cf"
+        f"{model}: neither a bundle (a folder with {layout.MANIFEST}, or packed) nor a trained "
+        "trial or student of a study, such as results/my-study/4 or "
+        "results/my-study/trials/trial4-student1"
     )
 
 
 def _bundle(path: Path) -> Subject:
-    manifest, faults = inspect(path)
-    if manifest is None or faults:
-        raise BundleError(damage(path, faults))
+    manifest = load_sound(path).manifest
     if manifest.precision != "fp32":
         raise UsageError(f"{path}: is {manifest.precision} already; give the FP32 bundle")
     return Subject(
@@ -135,7 +138,7 @@ def _trial(path: Path) -> Subject:
         name=path.name,
         model=restore_network(params, info, checkpoint.model_state),
         params=params,
-        normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        normalisation=beginning_of(folder).normalisation(params, info),
         lineage=lineage,
         policy_params=policy_parameters(config.params),
     )

@@ -1,6 +1,7 @@
 """`automl quantize` as a user types it: the table, the bundle, going on, and what is refused."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,7 @@ from automl.bundle.card import model_card
 from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
 from automl.bundle.masks import default_colours
 from automl.bundle.network import export_network
+from automl.bundle.packing import pack_bundle
 from automl.bundle.unwrap import unwrap_network
 from automl.bundle.verify import verify_bundle
 from automl.bundle.wrap import wrap_network
@@ -20,6 +22,7 @@ from automl.bundle.writing import write_bundle
 from automl.data.importing import cached_dataset
 from automl.errors import BundleError
 from automl.records import Lineage
+from automl.stages.quantize_subject import find_subject
 
 DATA = "builtin:surface-defects"
 SIZE = (32, 32)
@@ -159,6 +162,17 @@ def test_bad_settings_are_told_before_any_work(cli, bundle, tmp_path, words, tol
     assert done.returncode == 2
     assert told in done.stderr
     assert not (tmp_path / "int8").exists()
+
+
+def test_a_packed_bundle_is_the_bundle(bundle, tmp_path):
+    packed = tmp_path / "planted.automl.zip"
+    pack_bundle(bundle, packed)
+    folder, file = find_subject(bundle), find_subject(packed)
+    assert replace(file, source=folder.source) == folder
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    file.export(exported)
+    assert (exported / "model.onnx").read_bytes() == (bundle / "model.onnx").read_bytes()
 
 
 def test_what_is_no_model_is_told(cli, tmp_path):

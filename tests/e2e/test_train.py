@@ -10,6 +10,8 @@ import time
 import pytest
 from PIL import Image
 
+from automl.records import to_json
+from automl.stages.quantize_subject import find_subject
 from automl.store.journal import read_journal
 
 pytestmark = pytest.mark.slow
@@ -132,6 +134,9 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     manifest = json.loads((tmp_path / "held" / "bundles" / "fp32" / "bundle.json").read_text())
     assert manifest["input"]["normalisation"] == shipped["input"]["normalisation"]
     assert manifest["lineage"]["recipe"]["ewc_lambda"] == 10
+    for name in ("held/0", f"held/trials/{manifest['lineage']['trial_id']}"):
+        subject = find_subject(tmp_path / name)
+        assert to_json(subject.normalisation) == shipped["input"]["normalisation"], name
 
     repeated = cli("reproduce", "held", 0)
     assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
