@@ -75,16 +75,11 @@ def load_sound(path: Path) -> SoundFiles:
     return SoundFiles(path, files, manifest)
 
 
-def inspect(path: Path) -> tuple[Manifest | None, dict[str, str]]:
+def examine(path: Path, files: BundleFiles) -> tuple[Manifest | None, dict[str, str]]:
     """The manifest of a bundle, where it can be read, and the faults of its files by name.
 
-    Raises BundleError where `path` is no folder and no packed bundle, or holds no file of a bundle.
+    `path` is what messages call the files. Raises BundleError where none is of a bundle.
     """
-    return examine(path, open_files(path))
-
-
-def examine(path: Path, files: BundleFiles) -> tuple[Manifest | None, dict[str, str]]:
-    """`inspect` files that are open already; `path` is what messages call them."""
     if not files.names() & {*layout.REQUIRED, layout.CHECKSUMS}:
         raise BundleError(
             f"{path}: no bundle: a bundle is a folder with {layout.MANIFEST} and {layout.MODEL}"

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from automl.bundle import layout
-from automl.bundle.loading import damage, inspect
+from automl.bundle.loading import load_sound
 from automl.bundle.manifest import Manifest
-from automl.errors import BundleError, UsageError
+from automl.errors import UsageError
 from automl.jobs.beginning import beginning_of
 from automl.jobs.trained import TrainedNetwork, is_trained_network, read_trained
 from automl.records import Normalisation, Scalar
@@ -29,7 +29,7 @@ Weights = tuple[TrainedNetwork, dict[str, Tensor]]
 
 _ALLOWED = (
     "allowed: a bundle in its study's folder, STUDY/TRIAL (such as results/camvid/4), the "
-    "checkpoint folder of a trial, or the weights/ folder that `automl train` leaves"
+    "folder of a trial or its checkpoint, or the weights/ folder that `automl train` leaves"
 )
 
 
@@ -72,9 +72,7 @@ def from_trial(given: Path) -> Weights:
 
 
 def _from_bundle(path: Path) -> Weights:
-    manifest, faults = inspect(path)
-    if manifest is None or faults:
-        raise BundleError(damage(path, faults))
+    manifest = load_sound(path).manifest
     root = path.resolve().parent.parent
     folder = StudyFolder(root)
     name = manifest.name.removeprefix(f"{manifest.dataset_name}-")
@@ -116,9 +114,9 @@ def _checkpoint(folder: StudyFolder, training: str) -> dict[str, Tensor]:
 
 
 def _trial_above(given: Path) -> Path | None:
-    """STUDY/TRIAL of a path inside of a trial's folder."""
+    """STUDY/TRIAL of a trial's folder, or of a path inside of it."""
     place = given.resolve()
-    for above in place.parents:
+    for above in (place, *place.parents):
         if above.parent.name == "trials" and _is_study(above.parent.parent) and place.exists():
             return above.parent.parent / above.name
     return None

@@ -12,6 +12,7 @@ from PIL import Image
 
 from automl.records import to_json
 from automl.stages.quantize_subject import find_subject
+from automl.stages.starting_point import starting_point
 from automl.store.journal import read_journal
 
 pytestmark = pytest.mark.slow
@@ -134,9 +135,8 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     manifest = json.loads((tmp_path / "held" / "bundles" / "fp32" / "bundle.json").read_text())
     assert manifest["input"]["normalisation"] == shipped["input"]["normalisation"]
     assert manifest["lineage"]["recipe"]["ewc_lambda"] == 10
-    for name in ("held/0", f"held/trials/{manifest['lineage']['trial_id']}"):
-        subject = find_subject(tmp_path / name)
-        assert to_json(subject.normalisation) == shipped["input"]["normalisation"], name
+    trial_id = manifest["lineage"]["trial_id"]
+    check_normalisation(tmp_path / "held", trial_id, shipped["input"]["normalisation"])
 
     repeated = cli("reproduce", "held", 0)
     assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
@@ -150,6 +150,14 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     assert "a bundle alone holds no weights that can be trained" in alone.stderr
     moved = cli(*words, shutil.copytree(tmp_path / "old" / "weights", tmp_path / "w"), "--out", "y")
     assert moved.returncode == 0, moved.stdout + moved.stderr
+
+
+def check_normalisation(study, trial_id, expected):
+    """Whichever way a network is named, it is read with the normalisation of its weights."""
+    for path in (study / "0", study / "trials" / trial_id):
+        subject, (network, state) = find_subject(path), starting_point(path)
+        assert to_json(subject.normalisation) == to_json(network.normalisation) == expected
+        assert state.keys() == subject.trainable.network.model.state_dict().keys()
 
 
 def darken(root):
