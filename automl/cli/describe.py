@@ -228,7 +228,7 @@ def _blind_spots(report: StudyReport) -> list[str]:
 def _ladders(report: StudyReport) -> list[str]:
     from automl.stages.ladders import ladder_summary
 
-    return ladder_summary(report.ladders)
+    return ladder_summary(report.ladders, report.ranking)
 
 
 def _further_seeds(report: StudyReport) -> list[str]:

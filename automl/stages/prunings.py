@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from automl.jobs.pruning_gate import PRUNING_VERDICT
 from automl.records import Candidate
+from automl.stages.ranked_pace import ranked_speed
 from automl.store.markdown import markdown_table
 
 _PREFACE = (
-    "Pruned students in FP32, each timed in turns with its teacher. One that is refused is no "
-    "faster: it is kept for its size alone, and is on the front only where the size is an "
-    "objective."
+    "Pruned students in FP32, each timed in turns with its teacher when it was made. `ranked` is "
+    "the speed by the timings of the ranking, when nothing trained: one that is no faster there is "
+    "kept for its size alone, and is on the front only where the size is an objective."
 )
 
 
@@ -29,7 +30,7 @@ def pruning_section(candidates: Sequence[Candidate]) -> list[str]:
     students = pruned_students(candidates)
     if not students:
         return []
-    rows = [["student", "teacher", "ratio", "mIoU val", "MACs (G)", "MB", "verdict"]]
+    rows = [["student", "teacher", "ratio", "mIoU val", "MACs (G)", "MB", "ranked", "verdict"]]
     rows += [
         [
             c.candidate_id,
@@ -38,6 +39,7 @@ def pruning_section(candidates: Sequence[Candidate]) -> list[str]:
             _number(c.value("miou", "val"), ".4f"),
             _number(c.value("macs_g"), ".3f"),
             _number(c.value("size_mb"), ".2f"),
+            _number(ranked_speed(c, candidates), ".2f"),
             str(c.lineage.recipe[PRUNING_VERDICT]),
         ]
         for c in students

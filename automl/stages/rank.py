@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from automl.ranking import choose_best, hypervolume, knee, pareto_front
 from automl.records import Candidate, violations
 from automl.stages.measure import scored, timed
+from automl.stages.ranked_pace import settled
 from automl.stages.study import Study
 from automl.store.tables import Standing, write_candidates
 
@@ -59,7 +60,7 @@ def rank(study: Study, candidates: Sequence[Candidate]) -> Ranking:
     study.narrator.say(f"rank: scoring {len(candidates)} exported files on val")
     on_val = [scored(study, candidate, "val") for candidate in candidates]
     study.narrator.say(f"rank: timing {len(candidates)} exported files, interleaved")
-    ranking = _ranking(study, timed(study, on_val))
+    ranking = _ranking(study, settled(study.experiment.compress, timed(study, on_val)))
     standing = ranking.standing
     finalists = {*standing.front, standing.smallest, standing.default} - {None}
     study.narrator.say(f"rank: scoring {len(finalists)} finalists on test")
@@ -73,6 +74,7 @@ def rank(study: Study, candidates: Sequence[Candidate]) -> Ranking:
 
 def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
     experiment = study.experiment
+    candidates = [c for c in candidates if not _is_slow_int8(study, c)]
     eligible = [c for c in candidates if not _broken(study, c)]
     if not eligible:
         for line in ["rank: no exported file keeps the constraints:", *_misses(study, candidates)]:
@@ -103,6 +105,13 @@ def _ranking(study: Study, candidates: Sequence[Candidate]) -> Ranking:
         hypervolume=hypervolume([rows[i] for i in front], reference),
         reference=tuple(reference),
     )
+
+
+def _is_slow_int8(study: Study, candidate: Candidate) -> bool:
+    """Whether it is an INT8 form that its size alone may not ship, told slow by the ranking."""
+    int8 = study.experiment.compress.int8
+    of_no_use = int8 is not None and not int8.allow_slower_if_smaller
+    return of_no_use and candidate.for_size_alone and candidate.lineage.precision == "int8"
 
 
 def _contenders(study: Study, eligible: Sequence[Candidate]) -> list[Candidate]:

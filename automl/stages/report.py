@@ -95,7 +95,7 @@ def _lines(
         *markdown_table(_candidate_rows(ranking)),
         "",
         *pruning_section(ranking.candidates),
-        *ladder_section(ladders_of(study, ranking)),
+        *ladder_section(ladders_of(study, ranking), ranking),
         *seeds_section(repeats, ranking.standing),
         "## Trials",
         "",
