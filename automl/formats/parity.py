@@ -33,7 +33,7 @@ class Tolerance:
 #: is held to what holds for batches of a bundle.
 TOLERANCES: dict[Literal["fp32", "int8"], Tolerance] = {
     "fp32": Tolerance(relative_error=1e-3, mean_error=1e-3, equal_pixels=MIN_AGREEMENT),
-    "int8": Tolerance(relative_error=0.25, mean_error=0.02, equal_pixels=MIN_AGREEMENT),
+    "int8": Tolerance(relative_error=0.1, mean_error=0.02, equal_pixels=MIN_AGREEMENT),
 }
 
 
