@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automl.cli import evaluation_options as options
+from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 
 def compare(
@@ -17,10 +17,10 @@ def compare(
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
     ],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    tta_scales: options.TtaScales = None,
-    tta_flip: options.TtaFlip = False,
-    window: options.Window = None,
-    overlap: options.Overlap = 0.25,
+    tta_scales: TtaScales = None,
+    tta_flip: TtaFlip = False,
+    window: Window = None,
+    overlap: Overlap = 0.25,
     rounds: Annotated[
         int, typer.Option(min=0, help="Timed calls of each bundle; 0: no timing.")
     ] = 50,
@@ -39,6 +39,7 @@ def compare(
     Try it: automl compare results/quickstart/bundles/best results/quickstart/bundles/smallest
     --data builtin:surface-defects
     """
+    from automl.cli import evaluation_options as options
     from automl.errors import UsageError
     from automl.evaluation.compare import ComparisonRequest
     from automl.evaluation.compare import compare as score

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from automl.records import Scalar
     from automl.space.experiment import Experiment
     from automl.stages.cross_validate import CrossValidation
-
-_INTERRUPTED = 130
 
 
 def cross_validate(
@@ -71,11 +71,8 @@ def cross_validate(
         if epoch == experiment.train.epochs:
             typer.echo(_fold_line(plan, fold, metric, scores))
 
-    try:
+    with stoppable(". The same command goes on."):
         done = train_folds(plan, hear)
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. The same command goes on.", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
     for line in _mean_lines(done):
         typer.echo(line)
 

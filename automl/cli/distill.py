@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from automl.measurement.repeats import MeanInterval
     from automl.stages.distill import Distilled, Gain
     from automl.stages.distill_plan import DistillPlan
 
-_INTERRUPTED = 130
 _HEAD = f"{'seed':>4}{'taught':>9}{'alone':>9}{'gain':>9}{'same seconds':>19}{'gain':>9}"
 
 
@@ -92,13 +93,8 @@ def distill(
     for line in _plan_lines(plan):
         typer.echo(line)
     meter = BenchMeter(name="onnxruntime", dataset=plan.dataset, threads=threads, rounds=rounds)
-    try:
+    with stoppable(f"; finished epochs are kept in {out}: the same command goes on."):
         done = distil(plan, meter, lambda gain: typer.echo(_row(gain)))
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nStopped; finished epochs are kept in {out}: the same command goes on.", err=True
-        )
-        raise typer.Exit(_INTERRUPTED) from None
     for line in _closing(done):
         typer.echo(line)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli import evaluation_options as options
+from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 if TYPE_CHECKING:
     from automl.evaluation.evaluate import Evaluation
@@ -26,10 +26,10 @@ def evaluate(
     tolerance: Annotated[
         str, typer.Option(help="Of boundary_f1: pixels, or a share of the diagonal: 2, 0.75%.")
     ] = "0.75%",
-    tta_scales: options.TtaScales = None,
-    tta_flip: options.TtaFlip = False,
-    window: options.Window = None,
-    overlap: options.Overlap = 0.25,
+    tta_scales: TtaScales = None,
+    tta_flip: TtaFlip = False,
+    window: Window = None,
+    overlap: Overlap = 0.25,
     out: Annotated[
         Path | None, typer.Option(help="A folder for numbers, pictures and a gallery.")
     ] = None,
@@ -46,6 +46,7 @@ def evaluate(
 
     Next: automl compare A B --data DIR
     """
+    from automl.cli import evaluation_options as options
     from automl.evaluation.evaluate import EvaluationRequest
     from automl.evaluation.evaluate import evaluate as score
     from automl.evaluation.report import evaluation_lines

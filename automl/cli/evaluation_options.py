@@ -6,9 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from automl.cli.words import one_of
 from automl.errors import UsageError
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
     from automl.measurement.boundary import Tolerance
 
 _SIDES = (8, 65536)
-
-TtaScales = Annotated[
-    str | None, typer.Option(help="Average over views at these scales: 0.75,1,1.25.")
-]
-TtaFlip = Annotated[bool, typer.Option("--tta-flip", help="Average over mirrored views, too.")]
-Window = Annotated[str | None, typer.Option(help="Height x width in pixels of the image: 512x512.")]
-Overlap = Annotated[
-    float, typer.Option(min=0, max=0.9, help="Least share of a window that others share.")
-]
 
 
 def split(text: str) -> Split:

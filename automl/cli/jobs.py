@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from automl.cli.stopping import INTERRUPTED
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _follow(jobs: Jobs, job_id: str) -> None:
         job = jobs.follow(job_id, _show)
     except KeyboardInterrupt:
         typer.echo(f"\n{job_id} goes on without this command: automl watch {job_id}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if not job.is_over:
         typer.echo(f"the connection was lost; {job_id} goes on: automl watch {job_id}", err=True)
         raise typer.Exit(_FAILED)

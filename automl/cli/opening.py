@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from automl.records import DatasetInfo
     from automl.space.experiment import Experiment
     from automl.store.layout import StudyFolder
-
-#: The exit code of a command that the user interrupts.
-INTERRUPTED = 130
 
 
 def plain_console() -> Console:
@@ -89,14 +85,3 @@ def ray_backend(
     if wait_s is not None:
         wait_for_workers(experiment, wait_s)
     return RayBackend(experiment)
-
-
-def what_is_kept(root: Path) -> str:
-    """What an interruption leaves, in words."""
-    return f"Everything finished is in {root}." if root.exists() else "Nothing was begun."
-
-
-def same_command() -> str:
-    """The command that goes on, to be pasted."""
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return shlex.join(["automl", *words])

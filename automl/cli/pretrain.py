@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from automl.cli.opening import INTERRUPTED, imported_dataset, plain_console, same_command
+from automl.cli.opening import imported_dataset, plain_console
+from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
 
@@ -76,14 +77,11 @@ def pretrain(
             f"differ from, and little is learnt below {USEFUL_BATCH} images"
         )
     typer.echo("\n    epoch        loss")
-    try:
+    with stoppable(f".{to_continue()}"):
         done = pretrain_encoder(
             request,
             dataset,
             lambda epoch, loss: typer.echo(f"{epoch:>3} of {epochs}  {loss:>10.4f}"),
         )
-    except KeyboardInterrupt:
-        typer.echo(f"\nStopped. To continue: {same_command()}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
     typer.echo(f"\nloss {done.losses[-1]:.4f}, {done.chance:.4f} by chance")
     typer.echo(f"written: {out}    next, in a space: pretrained: {out}")

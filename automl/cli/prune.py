@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from automl.space.pruning import PruningSettings
     from automl.stages.prune import Point, Pruned
     from automl.stages.prune_plan import PrunePlan
 
-_INTERRUPTED = 130
 _HEAD = (
     f"{'ratio':>5}{'params M':>10}{'MACs G':>9}{'MB':>7}{'mIoU pruned':>13}{'tuned':>8}"
     f"{'speed':>8}  verdict"
@@ -91,13 +92,8 @@ def prune(
     for line in _plan_lines(plan, how):
         typer.echo(line)
     meter = BenchMeter(name="onnxruntime", dataset=plan.dataset, threads=threads, rounds=rounds)
-    try:
+    with stoppable(f"; finished epochs are kept in {out}: the same command goes on."):
         done = prune_network(plan, meter, lambda point: typer.echo(_row(point, epochs)))
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nStopped; finished epochs are kept in {out}: the same command goes on.", err=True
-        )
-        raise typer.Exit(_INTERRUPTED) from None
     for line in _closing(done, out):
         typer.echo(line)
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from automl.compression.ladder import Ladder, Rung
     from automl.space.compression import Int8Settings
     from automl.stages.quantize_plan import QuantizePlan
 
-_INTERRUPTED = 130
 _HEAD = f"{'rung':<12}{'mIoU':>8}{'drop':>9}{'worst class':>24}{'speed':>8}{'MB':>8}  verdict"
 
 
@@ -83,13 +84,8 @@ def quantize(
     for line in _plan_lines(plan):
         typer.echo(line)
     meter = BenchMeter(name=runtime, dataset=plan.dataset, threads=threads, rounds=rounds)
-    try:
+    with stoppable(f"; finished rungs are kept in {out}: the same command goes on."):
         done = climb(plan, meter, lambda rung: typer.echo(_row(rung)))
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nStopped; finished rungs are kept in {out}: the same command goes on.", err=True
-        )
-        raise typer.Exit(_INTERRUPTED) from None
     for line in _closing(done.ladder, done.bundle, out):
         typer.echo(line)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.stopping import stoppable
+
 if TYPE_CHECKING:
     from automl.jobs.trial import TrainTrial
     from automl.records import Scalar
     from automl.stages.comparison import EpochComparison, Reproduction
     from automl.stages.reproduce import ReproductionPlan
-
-_INTERRUPTED = 130
 
 
 def reproduce(
@@ -64,15 +64,12 @@ def reproduce(
     )
     for line in _plan_lines(plan, study):
         typer.echo(line)
-    try:
+    with stoppable("; nothing was kept."):
         done = train_again(
             plan,
             lambda epoch: typer.echo(_epoch_line(epoch, plan.metric)),
             train=_trainer(plan.experiment.train.workers, address),
         )
-    except KeyboardInterrupt:
-        typer.echo("\nStopped; nothing was kept.", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
     for line in _verdict_lines(plan, done):
         typer.echo(line)
     if done.verdict == "differs":

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.opening import imported_dataset as _dataset
 from automl.cli.opening import (
-    INTERRUPTED,
     opened_folder,
     plain_console,
     ray_backend,
-    same_command,
-    what_is_kept,
 )
-from automl.cli.opening import imported_dataset as _dataset
+from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,16 +100,9 @@ def search(
         wait_s=_seconds(wait_for_workers),
         programs=programs_of(track),
     )
-    try:
+    with stoppable(to_continue(), kept=root):
         experiment = load_checked(space, overrides)
         _run(experiment, root, where)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nStopped. {what_is_kept(root)} To continue: {same_command()}\n"
-            "To start anew, add --overwrite.",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.opening import (
-    INTERRUPTED,
     imported_dataset,
     opened_folder,
     plain_console,
     ray_backend,
-    same_command,
-    what_is_kept,
 )
+from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,16 +99,9 @@ def train(
         old_data=old_data,
         ewc_lambda=ewc_lambda,
     )
-    try:
+    with stoppable(to_continue(), kept=out):
         plan = _plan(given)
         _run(plan, out, _Where(launched=launched, address=address, overwrite=overwrite))
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nStopped. {what_is_kept(out)} To continue: {same_command()}\n"
-            "To start anew, add --overwrite.",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from automl.cli import main as entry
 from automl.cli import search as command
 from automl.cli.interruption import InterruptibleProgress, interruptible
+from automl.cli.stopping import to_continue
 from automl.errors import StudyError, UsageError
 from automl.records import DatasetInfo, Normalisation
 from automl.space.experiment import Experiment
@@ -43,7 +44,7 @@ def test_errors_on_purpose_have_an_exit_code_and_no_traceback(monkeypatch, capsy
 def test_the_command_to_continue_with_can_be_pasted(monkeypatch):
     words = ["search", "--space", "my space.yaml", "--overwrite", "--out", "a&b"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/automl", *words])
-    assert command.same_command() == "automl search --space 'my space.yaml' --out 'a&b'"
+    assert to_continue() == " To continue: automl search --space 'my space.yaml' --out 'a&b'"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
