@@ -7,7 +7,10 @@ Trains one network from scratch with the baseline and with each recipe, all else
 same seeds and epochs, in processes of one thread each. Every finished training is a line of
 `results/recipes/<name>.jsonl`, so a run that is cut goes on where it stopped; the table is written
 to `results/recipes/<name>.md` after each. The baseline has twice the seeds: their spread is what
-chance does.
+chance does. `--only` trains a few recipes, and `--baseline` compares with another one:
+
+    python benchmarks/recipes.py camvid_schedules ../shared/data/camvid --epochs 20 \\
+        --baseline "schedule constant" --only "half the epochs"
 """
 
 from __future__ import annotations
@@ -141,13 +144,13 @@ def train(job: Job) -> dict[str, Any]:
     }
 
 
-def table(runs: list[dict[str, Any]], seeds: int) -> Iterator[str]:
+def table(runs: list[dict[str, Any]], baseline: str, seeds: int) -> Iterator[str]:
     """The Markdown table of all recipes that have all their seeds."""
     by_recipe = {
         name: [run for run in sorted(runs, key=lambda run: run["seed"]) if run["recipe"] == name]
         for name in RECIPES
     }
-    base = by_recipe[BASELINE]
+    base = by_recipe[baseline]
     if len(base) < 2 * seeds:
         return
     of_base = {run["seed"]: run for run in base}
@@ -162,7 +165,7 @@ def table(runs: list[dict[str, Any]], seeds: int) -> Iterator[str]:
             [run[metric] - of_base[run["seed"]][metric] for run in found]
             for metric in ("miou", "rare_iou")
         )
-        told = ["", ""] if name == BASELINE else [_signed(gains), _signed(rare)]
+        told = ["", ""] if name == baseline else [_signed(gains), _signed(rare)]
         yield (
             f"| {name} | {mean(run['miou'] for run in found):.4f} | {told[0]} "
             f"| {mean(run['rare_iou'] for run in found):.4f} | {told[1]} "
@@ -183,6 +186,7 @@ def _signed(gains: list[float]) -> str:
 
 def wanted(options: argparse.Namespace) -> list[Job]:
     """Every training of the table, the baseline's first."""
+    others = [name for name in options.only if name != options.baseline]
     return [
         Job(
             recipe=name,
@@ -191,9 +195,19 @@ def wanted(options: argparse.Namespace) -> list[Job]:
             source=options.data,
             size=tuple(options.size),
         )
-        for name in RECIPES
-        for seed in range(options.seeds * (2 if name == BASELINE else 1))
+        for name in (options.baseline, *others)
+        for seed in range(options.seeds * (2 if name == options.baseline else 1))
     ]
+
+
+def _selection(options: argparse.Namespace) -> str:
+    """The options that name recipes, where they are not the default."""
+    told = ""
+    if options.baseline != BASELINE:
+        told += f' --baseline "{options.baseline}"'
+    if set(options.only) != set(RECIPES):
+        told += " --only " + " ".join(f'"{name}"' for name in options.only)
+    return told
 
 
 def run(options: argparse.Namespace) -> None:
@@ -211,7 +225,7 @@ def run(options: argparse.Namespace) -> None:
         f"# {options.name} at {height} x {width}, {options.epochs} epochs, from scratch\n\n"
         f"{BASE.encoder} + {BASE.decoder} {BASE.decoder_width}, batch {BASE.batch_size}, on val; "
         f"by `python benchmarks/recipes.py {options.name} DATA --size {height} {width} "
-        f"--epochs {options.epochs} --seeds {options.seeds}`.\n\n"
+        f"--epochs {options.epochs} --seeds {options.seeds}{_selection(options)}`.\n\n"
     )
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(train, job) for job in jobs]):
@@ -219,7 +233,7 @@ def run(options: argparse.Namespace) -> None:
             with log.open("a") as lines:
                 lines.write(json.dumps({**runs[-1], "source": options.name}) + "\n")
             print(f"{runs[-1]['recipe']}: {runs[-1]['miou']:.4f}", flush=True)
-            write_text(page, head + "\n".join(table(runs, options.seeds)) + "\n")
+            write_text(page, head + "\n".join(table(runs, options.baseline, options.seeds)) + "\n")
 
 
 def main() -> None:
@@ -229,6 +243,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256))
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--baseline", choices=RECIPES, default=BASELINE)
+    parser.add_argument("--only", choices=RECIPES, nargs="+", default=list(RECIPES))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/recipes"))
     run(parser.parse_args())
