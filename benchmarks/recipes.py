@@ -9,8 +9,7 @@ same seeds and epochs, in processes of one thread each. Every finished training 
 to `results/recipes/<name>.md` after each. The baseline has twice the seeds: their spread is what
 chance does. `--only` trains a few recipes, and `--baseline` compares with another one:
 
-    python benchmarks/recipes.py camvid_schedules ../shared/data/camvid --epochs 20 \\
-        --baseline "schedule constant" --only "half the epochs"
+    python benchmarks/recipes.py NAME DATA --baseline "schedule constant" --only "half the epochs"
 """
 
 from __future__ import annotations
