@@ -37,6 +37,8 @@ def planned_arrivals(num_trials: int, num_rungs: int, eta: int) -> tuple[int, ..
 def undominated(losses_nd: Losses) -> npt.NDArray[np.bool_]:
     """Which trials no other one dominates, (N,); equal trials do not dominate each other."""
     points_nd = as_points(losses_nd)
+    if points_nd.shape[1] == 1:
+        return np.asarray(points_nd[:, 0] == points_nd[:, 0].min())
     if points_nd.shape[1] == 2:
         return _undominated_in_a_plane(points_nd)
     mask_n = np.zeros(len(points_nd), dtype=bool)

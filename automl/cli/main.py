@@ -21,6 +21,7 @@ from automl.cli.evaluate import evaluate
 from automl.cli.explain import explain
 from automl.cli.export import export
 from automl.cli.jobs import status, stop, submit, watch
+from automl.cli.plan import plan
 from automl.cli.predict import predict
 from automl.cli.pretrain import pretrain
 from automl.cli.prune import prune
@@ -67,6 +68,7 @@ def _options(
 
 
 app.command(no_args_is_help=True)(search)
+app.command(no_args_is_help=True)(plan)
 app.command(no_args_is_help=True)(train)
 app.command(no_args_is_help=True)(pretrain)
 app.command(no_args_is_help=True)(predict)

@@ -13,7 +13,6 @@ from automl.backend import JobFault
 from automl.conductor.conductor import Conductor
 from automl.distributed.devices import trains_on_gpu
 from automl.distributed.probe import find_probe, probe_stopwatch
-from automl.distributed.slots import slots_of
 from automl.distributed.study_metrics import StudyMetrics
 from automl.distributed.tune_run import TuneSettings, run_on_tune
 from automl.distributed.worker_group import train_in_worker_group
@@ -21,6 +20,7 @@ from automl.errors import StudyError
 from automl.jobs.context import JobContext
 from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
+from automl.planning.slots import slots_of
 from automl.records import TrialConfig
 from automl.reporting import Reporter
 from automl.space.experiment import Experiment

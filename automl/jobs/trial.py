@@ -5,38 +5,30 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from automl.errors import StudyError
 from automl.jobs.applied import verify_applied
-from automl.jobs.beginning import beginning_of
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
 from automl.jobs.early_stop import early_end
 from automl.jobs.inheritance import start_from_donor
-from automl.jobs.live import Sample
 from automl.jobs.memory import (
     TooLargeError,
-    micro_batches,
     noting_memory,
     read_note,
     within_memory,
 )
-from automl.jobs.settings import fit_settings
-from automl.jobs.speed import read_choice, wanted_of, with_fastest, without_compiling
+from automl.jobs.speed import read_choice
+from automl.jobs.trainee import trainee_of
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
-from automl.space.policies.searched import resolved_policy
-from automl.space.training import TrainSettings
 from automl.store.atomic import write_text
 from automl.store.room import is_disk_full, no_room
-from automl.training.deep_supervision import DeepSupervision
 from automl.training.loop import prepared
-from automl.training.steps import SupervisedLoss
-from automl.training.tuning import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,54 +125,16 @@ def train_in_this_process(run: TrialRun) -> bool:
     """
     params = parameters_from(run.config.params)
     with noting_memory(run.folder, params.batch_size):
-        dataset = run.context.dataset()
-        beginning = beginning_of(run.context.folder)
-        experiment = run.context.experiment
-        train, fidelity = experiment.train, experiment.fidelity
-        policy = experiment.policy(run.config.params)
-        normalisation = beginning.normalisation(params, dataset.info)
-        settings = fit_settings(params, train, normalisation=normalisation, seed=run.config.seed)
-        model = beginning.network(params, dataset.info, seed=run.config.seed)
-        loss = beginning.step_loss(model, params, dataset.info, seed=run.config.seed)
-        settings = with_fastest(
-            replace(
-                settings,
-                augmentation=params.augmentation if policy is None else policy,
-                fidelity=fidelity,
-                micro_batches=micro_batches(run.folder),
-            ),
-            _wanted(train, loss),
-            run.folder,
-            trained=(model, loss),
-            dataset=dataset,
-        )
-        sample = Sample(
-            params=params,
-            seed=run.config.seed,
-            precision=settings.precision,
-            info=dataset.info,
-            fidelity=fidelity,
-            manner=settings.manner,
-            given=beginning.given,
-            # Not asked of the experiment, whose answer trains: the two are compared.
-            policy=resolved_policy(experiment.augmentation_policies, run.config.params),
-            sync_batch_norm=train.sync_batch_norm,
-        )
+        trainee = trainee_of(run.config, run.context)
         with prepared(
-            model,
-            dataset,
-            settings,
-            step_loss=loss,
+            trainee.model,
+            trainee.dataset,
+            trainee.settings,
+            step_loss=trainee.loss,
             checkpoint_folder=run.folder / "checkpoint",
         ) as prepared_run:
-            verify_applied(sample, prepared_run)
-            beginning.verify(prepared_run)
-            if train.inherit and prepared_run.epochs_done == 0:
+            verify_applied(trainee.sample, prepared_run)
+            trainee.beginning.verify(prepared_run)
+            if run.context.experiment.train.inherit and prepared_run.epochs_done == 0:
                 start_from_donor(prepared_run.module.model, run.config, run.context)
             return prepared_run.to_the_end(run).stopped
-
-
-def _wanted(train: TrainSettings, loss: SupervisedLoss) -> Wanted:
-    """What is left to a measurement; a loss that asks for maps never calls the network itself."""
-    wanted = wanted_of(train)
-    return without_compiling(wanted) if isinstance(loss, DeepSupervision) else wanted

@@ -1,7 +1,7 @@
 import pytest
 
-from automl.distributed.slots import Slots, slots_of
 from automl.errors import UsageError
+from automl.planning.slots import Slots, slots_of
 
 LAPTOP = [{"CPU": 2.0}]
 TWO_NODES = [{"CPU": 8.0}, {"CPU": 8.0}]

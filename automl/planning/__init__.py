@@ -1,0 +1,1 @@
+"""What a study will take: time, devices and money, from a short probe and a simulation."""
