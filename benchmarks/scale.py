@@ -2,12 +2,14 @@
 
     python benchmarks/scale.py [--trials 10000] [--sampler random]
     python benchmarks/scale.py --ray 1000
+    python benchmarks/scale.py --simulate
 
 Trials that only report go through the real conductor, its rungs, proposals and journal (each event
 on disk), one at a time. Prints milliseconds and memory for each quarter of the trials, and the cost
 of the last quarter as a multiple of the first: 1 is flat. With --ray so many such trials run on
 Ray Tune, as those of a search do, in as many processes as there are cores; prints trials a second
-among the first and the last hundred, and the driver's memory.
+among the first and the last hundred, and the driver's memory. With --simulate recorded trials run
+on up to 1,000 workers of a simulated clock: see `scale_simulation.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from automl.space.search_plan import plan_of
 from automl.store.journal import Journal
 
 EPOCHS = 3
+JOURNAL = Path("results/camvid-lightweight/journal.jsonl")
 
 
 class Silent:
@@ -142,15 +145,38 @@ def run(conductor: Conductor, config: TrialConfig, epochs_done: dict[str, int]) 
     conductor.handle(config.trial_id, end)
 
 
-def main() -> None:
+def parsed_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--ray", type=int, help="so many trials on Ray Tune instead")
-    options = parser.parse_args()
-    if options.ray is not None:
+    parser.add_argument("--simulate", action="store_true", help="workers of a simulated clock")
+    parser.add_argument("--journal", type=Path, default=JOURNAL, help="trials to replay")
+    parser.add_argument("--replayed", type=int, default=1000, help="trials of the simulation")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
+    parser.add_argument("--seeds", type=int, default=3)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parsed_options()
+    if options.simulate:
+        from scale_simulation import run_simulation
+
+        run_simulation(
+            options.journal,
+            trials=options.replayed,
+            workers=options.workers,
+            lives_s=[None, 1800.0],
+            seeds=options.seeds,
+        )
+    elif options.ray is not None:
         run_on_ray(options.ray, options.sampler)
-        return
+    else:
+        run_one_by_one(options)
+
+
+def run_one_by_one(options: argparse.Namespace) -> None:
     experiment = experiment_of(options.trials, options.sampler)
     quarters: list[float] = []
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.jsonl") as log:

@@ -51,8 +51,9 @@ def plan(
     speedup: Annotated[
         str | None,
         typer.Option(
-            help="How many times as fast a device of the cluster trains as this machine: 8, or "
-            "6-12. Needed for GPUs where the probe has none, unless the prices have `speed`."
+            help="How many times as fast a GPU of the cluster, or a trial's place on it, trains "
+            "as a core of this machine: 8, or 6-12. Needed for GPUs where the probe has none, "
+            "unless the prices have `speed`."
         ),
     ] = None,
     node_start: Annotated[

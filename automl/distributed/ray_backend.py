@@ -20,6 +20,7 @@ from automl.errors import StudyError
 from automl.jobs.context import JobContext
 from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
+from automl.planning.plan import bill_of, read_plan
 from automl.planning.slots import slots_of
 from automl.records import TrialConfig
 from automl.reporting import Reporter
@@ -55,7 +56,8 @@ def _run_one(config: TrialConfig, reporter: Reporter, *, context: JobContext) ->
         run_trial(config, context, reporter, train=train_in_worker_group)
 
 
-def _metrics(conductor: Conductor, context: JobContext) -> StudyMetrics:
+def _metrics(conductor: Conductor, context: JobContext, trials_at_a_time: int) -> StudyMetrics:
+    plan = read_plan(context.folder.plan_file)
     fidelity = context.experiment.fidelity
     num_images = context.dataset().info.counts["train"]
     return StudyMetrics(
@@ -63,6 +65,7 @@ def _metrics(conductor: Conductor, context: JobContext) -> StudyMetrics:
         conductor.plan,
         images_of=lambda epoch: round(num_images * fidelity.at(epoch).data_share),
         clock=time.time,
+        bill=bill_of(plan, context.experiment.key(), trials_at_a_time),
     )
 
 
@@ -114,7 +117,7 @@ class RayBackend:
             spared_node=None if self._probe is None else self._probe.node_id,
             journal=context.folder.journal_file if in_groups else None,
         )
-        conductor.watch(_metrics(conductor, context))
+        conductor.watch(_metrics(conductor, context, self._slots.trials))
         run_on_tune(conductor, partial(_run_one, context=context), settings)
 
     def map_jobs(

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from ray.util.metrics import Counter, Gauge
 
 from automl.conductor.snapshot import Snapshot
+from automl.planning.plan import Bill
 from automl.ranking import hypervolume
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict
 from automl.space.search_plan import SearchPlan
@@ -32,6 +33,8 @@ GAUGES: Mapping[str, Described] = MappingProxyType(
         "automl_infeasible_share": ("Share of the ended trials that break a constraint", ()),
         "automl_time_left_seconds": ("Estimate of the search's time to go", ()),
         "automl_last_progress_timestamp_seconds": ("When a trial last reported, Unix time", ()),
+        "automl_estimated_cost": ("Device-hours of trials at the plan's price", ("currency",)),
+        "automl_planned_cost": ("The most that the plan expects of the same", ("currency",)),
     }
 )
 #: Prometheus wants `_total` at the end of a counter; Ray puts it there.
@@ -50,7 +53,8 @@ _AN_ERROR = re.compile(r"(\w+(?:Error|Exception))\b")
 class StudyMetrics:
     """An observer of a search that keeps Ray's metrics up to date.
 
-    `images_of` tells how many training images an epoch goes through.
+    `images_of` tells how many training images an epoch goes through. Costs are told where a plan
+    knows a price.
     """
 
     def __init__(
@@ -60,8 +64,10 @@ class StudyMetrics:
         *,
         images_of: Callable[[int], int],
         clock: Callable[[], float],
+        bill: Bill | None = None,
     ) -> None:
         self._plan = plan
+        self._bill = bill
         self._images_of = images_of
         self._clock = clock
         self._gauges = {
@@ -101,6 +107,7 @@ class StudyMetrics:
         if snapshot.time_left_s is not None:
             self._gauges["automl_time_left_seconds"].set(snapshot.time_left_s)
         self._set_quality(snapshot)
+        self._set_costs(snapshot.device_hours)
         self._count("automl_epochs", snapshot.epochs)
         self._count("automl_device_seconds", snapshot.device_hours * 3600)
 
@@ -114,6 +121,13 @@ class StudyMetrics:
         if reference is not None:
             volume = hypervolume(snapshot.front, reference)
             self._gauges["automl_front_hypervolume"].set(volume)
+
+    def _set_costs(self, device_hours: float) -> None:
+        if self._bill is not None:
+            tags = {"currency": self._bill.currency}
+            cost = device_hours * self._bill.device_hour
+            self._gauges["automl_estimated_cost"].set(cost, tags=tags)
+            self._gauges["automl_planned_cost"].set(self._bill.planned, tags=tags)
 
     def _count(self, name: str, total: float) -> None:
         added = total - self._counted[name]

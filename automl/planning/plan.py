@@ -85,6 +85,30 @@ class StudyPlan:
         return min(self.options, key=lambda o: abs(o.trials_at_a_time - trials_at_a_time))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What a device-hour of the trials costs, and what those of all trials should cost at most."""
+
+    currency: str
+    device_hour: float
+    planned: float
+
+
+def bill_of(plan: StudyPlan | None, study_key: str, trials_at_a_time: int) -> Bill | None:
+    """The prices in a plan of this very study; None where there is none, or no price in it."""
+    if plan is None or plan.study_key != study_key:
+        return None
+    option = plan.option_for(trials_at_a_time)
+    if option.money is None:
+        return None
+    price = option.money.device_hour
+    return Bill(
+        currency=option.money.currency,
+        device_hour=price,
+        planned=option.device_hours.high * price,
+    )
+
+
 def write_plan(path: Path, plan: StudyPlan) -> None:
     """Write a plan whole or not at all; raises UsageError where the place cannot be written to."""
     try:

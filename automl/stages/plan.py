@@ -102,13 +102,13 @@ def plan_study(
     Raises as `probe_study` does.
     """
     machines, conditions = target.machines, target.conditions
-    threads = machines.slots(target.counts[0], experiment).threads
+    threads = _threads(experiment, target, here=probing.shared is None)
     if probing.shared is not None:
         probing.shared.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".probe-", dir=probing.shared) as scratch:
         settings = ProbeSettings(
             networks=probing.networks,
-            threads=min(threads, available_cpus()),
+            threads=threads,
             scratch=Path(scratch),
         )
         probed = probed_experiment(experiment, here=probing.shared is None)
@@ -133,3 +133,15 @@ def plan_study(
         simulations=courses,
         options=options,
     )
+
+
+def _threads(experiment: Experiment, target: Target, *, here: bool) -> int:
+    """The CPU threads of the probe: those of a trial, where it runs on the machines planned for.
+
+    Elsewhere it is one, whose time is that of the processor and hardly disturbed by others; what
+    several of another machine give is part of `speedup`.
+    """
+    planned = target.machines.slots(target.counts[0], experiment).threads
+    if here and target.machines.rates is not None:
+        return 1
+    return min(planned, available_cpus()) if here else planned

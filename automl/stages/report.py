@@ -10,6 +10,7 @@ from automl.stages.correlation import Correlations
 from automl.stages.finalists import Repeats
 from automl.stages.ladders import ladder_section, ladders_of
 from automl.stages.pictures import FrontPoint, FrontText, draw_front
+from automl.stages.plan_section import plan_section
 from automl.stages.prunings import pruning_section
 from automl.stages.rank import Ranking
 from automl.stages.seeds import chance_line, seeds_section
@@ -97,6 +98,7 @@ def _lines(
         *pruning_section(ranking.candidates),
         *ladder_section(ladders_of(study, ranking), ranking),
         *seeds_section(repeats, ranking.standing),
+        *plan_section(study, results),
         "## Trials",
         "",
         *markdown_table(_trial_rows(results)),

@@ -3,6 +3,7 @@
 - `experiment.json`: what the user declared, with the study's key; it makes a folder a study
 - `dataset.json`: the dataset that the results belong to
 - `environment.json`: on what its trials were trained
+- `plan.json`: what it was expected to take; made before it, and kept by `--overwrite`
 - `journal.jsonl`: every event of the search; `journal.lock`: its one writer
 - `trials/<id>/`: checkpoints and exports of one trial
 - `candidates/<id>/`: the artifact of one candidate
@@ -64,6 +65,11 @@ class StudyFolder:
     def environment_file(self) -> Path:
         """For `record_environment` and `read_environments`."""
         return self.root / "environment.json"
+
+    @property
+    def plan_file(self) -> Path:
+        """What the study was expected to take, where somebody planned it."""
+        return self.root / "plan.json"
 
     @property
     def journal_file(self) -> Path:
@@ -238,7 +244,7 @@ class StudyFolder:
         Raises UsageError, and removes nothing, when the folder holds files that are not a study's,
         or when another process is writing to the study.
         """
-        if not self.root.exists() or (self.root.is_dir() and not any(self.root.iterdir())):
+        if not self.root.exists() or (self.root.is_dir() and not self._contents()):
             return
         read_declaration(self.experiment_file)
         self._refuse_foreign_files()
@@ -249,11 +255,15 @@ class StudyFolder:
                 _remove(staged)
             _remove(self.lock_file)
 
+    def _contents(self) -> list[Path]:
+        """All but a plan, which is there before the study is."""
+        return [entry for entry in self.root.iterdir() if entry != self.plan_file]
+
     def _refuse_foreign_files(self) -> None:
         foreign = sorted(
             entry.name
             for entry in self.root.iterdir()
-            if entry != self.lock_file
+            if entry not in (self.lock_file, self.plan_file)
             and entry.name not in OWNED
             and not entry.name.startswith(".")
         )

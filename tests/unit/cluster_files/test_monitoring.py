@@ -27,7 +27,7 @@ def promtool(*words: str) -> str:
 
 @pytest.mark.parametrize("file", ["prometheus.yaml", "prometheus-compose.yaml"])
 def test_prometheus_reads_its_configuration_and_the_rules(file):
-    assert "4 rules found" in promtool("check", "config", file)
+    assert "5 rules found" in promtool("check", "config", file)
 
 
 def test_each_alert_fires_when_it_should():
