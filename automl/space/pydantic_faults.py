@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -59,9 +59,14 @@ def _faults(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Fault]:
 
 
 def _model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
+    """The model that a path leads to; what lies in a list or a mapping is told by its type."""
+    kind: Any = model
     for part in path:
-        if isinstance(part, str):
-            kind: Any = model.model_fields[part].annotation
-            items = get_args(kind)
-            model = items[0] if items else kind
-    return model
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif isinstance(part, str):
+            kind = kind.model_fields[part].annotation
+            items = () if get_origin(kind) is dict else get_args(kind)
+            kind = items[0] if items else kind
+    found: type[BaseModel] = kind
+    return found

@@ -15,6 +15,8 @@ import yaml
 from automl.conductor.conductor import Conductor
 from automl.data.importing import cached_dataset
 from automl.jobs.context import JobContext
+from automl.measurement.pace import Probe
+from automl.planning.plan import Money, Option, Range, StudyPlan, write_plan
 from automl.records import Measurement, TrialConfig, TrialMessage, TrialStatus, Verdict
 from automl.reporting import Reporter
 from automl.space.experiment import Experiment
@@ -106,6 +108,7 @@ def test_every_metric_of_dashboard_and_alerts_is_exported(endpoint, cache, monke
     ours = {name for name in found if name.startswith("ray_automl_")}
     assert ours <= wanted
     assert all('study="camvid"' in found[name] for name in ours)
+    assert 'currency="USD"' in found["ray_automl_estimated_cost"]
     assert 'kind="TrialError"' in found["ray_automl_failures_total"]
 
 
@@ -131,6 +134,7 @@ def run_study(study: Path, cache: Path, go_on: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ray_backend, "_run_one", trial)
     experiment = Experiment.from_json(EXPERIMENT)
+    write_plan(study / "plan.json", plan_with_a_price(experiment))
     dataset = cached_dataset("builtin:surface-defects", size=(32, 32), split_seed=0, cache=cache)
     context = JobContext(
         experiment=experiment, study_root=study, dataset_root=dataset.root, threads=1
@@ -138,6 +142,35 @@ def run_study(study: Path, cache: Path, go_on: Path, monkeypatch: pytest.MonkeyP
     with Journal(study / "journal.jsonl") as log:
         conductor = Conductor(plan_of(experiment), log, observer=Silent(), clock=time.monotonic)
         ray_backend.RayBackend(experiment).run_trials(conductor, context)
+
+
+def plan_with_a_price(experiment: Experiment) -> StudyPlan:
+    """A plan, made up, of a study whose trials cost money."""
+    some = Range(low=1.0, mid=2.0, high=3.0)
+    option = Option(
+        nodes=1,
+        trials_at_a_time=1,
+        wall_s=some,
+        search_s=some,
+        after_s=some,
+        epochs=some,
+        device_hours=some,
+        node_hours=some,
+        utilisation=1.0,
+        money=Money(currency="USD", total=some, standing=0.0, device_hour=0.5),
+    )
+    probe = Probe(networks=(), process_s=1.0, device="cpu", cpu="any", threads=1, images={})
+    return StudyPlan(
+        made="2026-01-31T12:00:00+00:00",
+        study_key=experiment.key(),
+        trials=3,
+        dataset="any",
+        machines="any",
+        probe=probe,
+        assumptions=(),
+        simulations=1,
+        options=(option,),
+    )
 
 
 class Silent:

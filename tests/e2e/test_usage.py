@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
+
+AWS = Path(__file__).parents[2] / "cluster" / "aws.yaml"
 
 
 def test_help_imports_neither_torch_nor_ray():
@@ -26,6 +29,7 @@ def test_help_imports_neither_torch_nor_ray():
     [
         [],
         ["search"],
+        ["plan"],
         ["train"],
         ["pretrain"],
         ["predict"],
@@ -62,6 +66,9 @@ def test_a_command_without_arguments_shows_its_help(cli, words):
         (["search", "--space", "quickstart.yaml", "--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["search", "--space", "quickstart.yaml", "--time-budget", "soon"], "soon"),
         (["search", "--space", "quickstart.yaml", "--local", "--address", "auto"], "--address"),
+        (["plan", "--space", "quickstart", "--nodes", "0"], "--nodes: given '0'"),
+        (["plan", "--space", "quickstart", "--cluster", "/nowhere"], "/nowhere: cannot be read"),
+        (["plan", "--space", "quickstart", "--cluster", AWS], "--speedup: missing"),
         (["bundle", "verify", "/nowhere"], "/nowhere"),
         (["predict", "/nowhere", "a.jpg", "--out", "m.png"], "/nowhere"),
         (["benchmark", "/nowhere"], "/nowhere: no bundle: no such folder"),

@@ -119,6 +119,22 @@ def test_messages_become_images_failures_and_the_time_of_the_last_one(metrics, s
     assert shelf["automl_last_progress_timestamp_seconds", "camvid"] == 1e9
 
 
+def test_a_plan_with_a_price_becomes_costs(shelf):
+    from automl.distributed.study_metrics import StudyMetrics
+    from automl.planning.plan import Bill
+
+    bill = Bill(currency="EUR", device_hour=3.0, planned=7.5)
+    metrics = StudyMetrics("camvid", PLAN, images_of=lambda _: 1, clock=lambda: 1e9, bill=bill)
+    metrics.on_snapshot(snapshot(device_hours=2.0))
+    assert shelf["automl_estimated_cost", "camvid", "EUR"] == 6.0
+    assert shelf["automl_planned_cost", "camvid", "EUR"] == 7.5
+
+
+def test_without_a_price_no_cost_is_made_up(metrics, shelf):
+    metrics.on_snapshot(snapshot())
+    assert not [key for key in shelf if "cost" in key[0]]
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [

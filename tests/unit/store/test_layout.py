@@ -281,3 +281,13 @@ def test_the_declaration_is_readable_json(tmp_path):
     StudyFolder.open_or_create(tmp_path, EXPERIMENT, "key1")
     text = (tmp_path / "experiment.json").read_text()
     assert json.loads(text) == {"study_key": "key1", "experiment": EXPERIMENT}
+
+
+def test_a_plan_may_lie_where_a_study_begins_and_survives_a_clearing(tmp_path):
+    folder = StudyFolder(tmp_path)
+    folder.plan_file.write_text("{}")
+    folder.clear()
+    assert StudyFolder.open_or_create(tmp_path, EXPERIMENT, "key1") == folder
+    fill(folder)
+    folder.clear()
+    assert tree(tmp_path) == ["plan.json"]
