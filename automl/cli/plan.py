@@ -97,6 +97,8 @@ def plan(
     from automl.planning.request import PlanOptions, Request
     from automl.space.loading import Overrides
 
+    if address is not None and cluster is None:
+        raise UsageError("--address: only with --cluster, which says what its machines are")
     if address is not None and out is None:
         raise UsageError(
             "--address: the probe writes files that the cluster's nodes read: name a folder that "

@@ -69,6 +69,7 @@ def test_a_command_without_arguments_shows_its_help(cli, words):
         (["plan", "--space", "quickstart", "--nodes", "0"], "--nodes: given '0'"),
         (["plan", "--space", "quickstart", "--cluster", "/nowhere"], "/nowhere: cannot be read"),
         (["plan", "--space", "quickstart", "--cluster", AWS], "--speedup: missing"),
+        (["plan", "--space", "quickstart", "--address", "auto"], "only with --cluster"),
         (["bundle", "verify", "/nowhere"], "/nowhere"),
         (["predict", "/nowhere", "a.jpg", "--out", "m.png"], "/nowhere"),
         (["benchmark", "/nowhere"], "/nowhere: no bundle: no such folder"),
