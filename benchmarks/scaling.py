@@ -44,7 +44,7 @@ from automl.space.experiment import Experiment
 from automl.space.search_plan import plan_of
 from automl.store.journal import Journal
 
-SIZE = (96, 96)
+SIZE = (64, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +166,19 @@ HERE = "this process"
 def run_round(experiment: Experiment, dataset_root: Path) -> dict[str, Took]:
     took = {HERE: run_all(experiment, dataset_root, in_this_process)}
     for name, nodes, cores, concurrent in WAYS:
+        print_progress(took)
         with cluster(nodes, cores):
             run = partial(on_ray, concurrent=concurrent)
             took[name] = run_all(experiment, dataset_root, run)
+    print_progress(took)
     return took
+
+
+def print_progress(took: dict[str, Took]) -> None:
+    name, last = next(reversed(took.items()))
+    cpu_s = ", ".join(f"{seconds:.1f}" for seconds in sorted(last.trial_cpu_s))
+    load = os.getloadavg()[0]
+    print(f"{name}: {last.wall_s:.1f} s; CPU s of trials: {cpu_s}; load {load:.1f}", flush=True)
 
 
 def print_rounds(rounds: list[dict[str, Took]], trials: int) -> None:
