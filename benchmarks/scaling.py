@@ -137,7 +137,9 @@ def cluster(nodes: int, cores: int) -> Iterator[None]:
     import ray
     from ray.cluster_utils import Cluster
 
-    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": cores})
+    # A dashboard would take a core's time, and a port that another cluster may have.
+    head = {"num_cpus": cores, "include_dashboard": False}
+    machines = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes - 1):
             machines.add_node(num_cpus=cores)
@@ -226,8 +228,8 @@ def main() -> None:
     rounds = []
     for number in range(options.rounds):
         rounds.append(run_round(experiment, dataset.root))
-        print(f"round {number + 1}: load average {os.getloadavg()[0]:.1f}", flush=True)
-    print_rounds(rounds, options.trials)
+        print(f"\nafter round {number + 1}, medians (lowest to highest):")
+        print_rounds(rounds, options.trials)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def _row(option: Option) -> list[str]:
         str(option.trials_at_a_time),
         time_range_text(option.wall_s),
         time_text(option.search_s.mid),
-        range_text(option.device_hours, ".2f"),
+        range_text(option.device_hours, ".2f" if option.device_hours.mid >= 1 else ".3f"),
         f"{option.utilisation:.0%}",
         *told,
         option.note,
