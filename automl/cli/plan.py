@@ -104,6 +104,7 @@ def plan(
             "--address: the probe writes files that the cluster's nodes read: name a folder that "
             "they share with --out"
         )
+    places = _places(out, json)
     request = Request.parse(
         PlanOptions(
             cluster=cluster,
@@ -123,9 +124,18 @@ def plan(
         seed=seed,
         workers=workers_per_trial,
     )
-    places = [file for file in (None if out is None else out / "plan.json", json) if file]
     with stoppable(": nothing was written."):
         _run(space, overrides, request, networks, address, places)
+
+
+def _places(out: Path | None, json: Path | None) -> list[Path]:
+    """Where the plan is written to; what cannot be written to is refused before any work."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out: given {out}, a file; allowed: the study's folder, or a new one")
+    if json is not None and json.is_dir():
+        raise UsageError(f"--json: given {json}, a folder; allowed: a file to write")
+    kept = [] if out is None else [out / "plan.json"]
+    return kept if json is None else [*kept, json]
 
 
 def _run(

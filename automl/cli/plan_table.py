@@ -25,7 +25,7 @@ def describe_probe(plan: StudyPlan) -> list[str]:
     if probe.waited > _NOTABLE_WAIT:
         lines.append(
             f"           other programs were at work: it took {probe.waited:.0%} longer than it "
-            "counts"
+            "counts; the plan is for machines without them"
         )
     return lines
 

@@ -58,10 +58,15 @@ def target_of(experiment: Experiment, request: Request, *, probed_there: bool) -
     counts = request.counts(machines.most_nodes)
     for count in counts:
         machines.slots(count, experiment)
-    needs_speed = machines.on_gpu and here != "cuda" and not probed_there
-    speed = _speedup(request, needs_speed=needs_speed, name=machines.name)
     is_measured = request.speedup is None and (probed_there or priced is None)
-    conditions = Conditions(speedup=speed, probed_there=is_measured, seed=experiment.search.seed)
+    needs_speed = machines.on_gpu and here != "cuda"
+    conditions = Conditions(
+        speedup=(1.0, 1.0)
+        if is_measured
+        else _speedup(request, machines.name, is_needed=needs_speed),
+        probed_there=is_measured,
+        seed=experiment.search.seed,
+    )
     return Target(machines=machines, conditions=conditions, counts=counts)
 
 
@@ -74,13 +79,13 @@ def _like_this_one(experiment: Experiment, device: str) -> Machines:
     )
 
 
-def _speedup(request: Request, *, needs_speed: bool, name: str) -> tuple[float, float]:
+def _speedup(request: Request, name: str, *, is_needed: bool) -> tuple[float, float]:
     if request.speedup is not None:
         return request.speedup
     declared = None if request.priced is None else request.priced.declared_speed
     if declared is not None:
         return declared, declared
-    if needs_speed:
+    if is_needed:
         raise UsageError(
             f"--speedup: missing; {name} trains on GPUs, and the probe would run on a CPU: say how "
             "many times as fast a GPU is, such as 8-20, or write `speed` into the file of prices, "

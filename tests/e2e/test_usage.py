@@ -70,6 +70,7 @@ def test_a_command_without_arguments_shows_its_help(cli, words):
         (["plan", "--space", "quickstart", "--cluster", "/nowhere"], "/nowhere: cannot be read"),
         (["plan", "--space", "quickstart", "--cluster", AWS], "--speedup: missing"),
         (["plan", "--space", "quickstart", "--address", "auto"], "only with --cluster"),
+        (["plan", "--space", "quickstart", "--json", "."], "--json: given ., a folder"),
         (["bundle", "verify", "/nowhere"], "/nowhere"),
         (["predict", "/nowhere", "a.jpg", "--out", "m.png"], "/nowhere"),
         (["benchmark", "/nowhere"], "/nowhere: no bundle: no such folder"),

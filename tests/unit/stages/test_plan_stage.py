@@ -43,6 +43,16 @@ def test_gpus_that_nobody_has_timed_need_a_speed():
     assert there.conditions.probed_there
 
 
+def test_what_the_probe_measures_there_needs_no_declared_speed(tmp_path):
+    prices = tmp_path / "prices.yaml"
+    text = (AWS.parent / "prices.yaml").read_text()
+    prices.write_text(text.replace("spot: 0.45, devices: 1", "spot: 0.45, devices: 1, speed: 12"))
+    request = request_of(cluster=AWS, prices=prices)
+    experiment = experiment_of()
+    assert target_of(experiment, request, probed_there=False).conditions.speedup == (12, 12)
+    assert target_of(experiment, request, probed_there=True).conditions.speedup == (1, 1)
+
+
 def test_machines_like_this_one_need_none():
     target = target_of(experiment_of(), request_of(nodes="1,3"), probed_there=False)
     assert target.counts == (1, 3)
