@@ -23,6 +23,8 @@ from automl.training.ranks import compute_device
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+#: Takes a line for the user.
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,11 @@ class Backend(Protocol):
     def stopwatch(self) -> Stopwatch:
         """What times exported files, in jobs and stages alike."""
 
-    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
-        """Run trials until the conductor has no more; a fault in one never ends the others."""
+    def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
+        """Run trials until the conductor has no more; a fault in one never ends the others.
+
+        What becomes of the machines meanwhile is said.
+        """
 
     def map_jobs(
         self, job: Callable[[Item], Answer], items: Sequence[Item]
@@ -81,7 +86,7 @@ class LocalBackend:
         """Each file is timed here."""
         return StopwatchHere()
 
-    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
+    def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials one after another."""
         run_here(conductor, lambda config, reporter: run_trial(config, context, reporter))
 
@@ -119,7 +124,7 @@ class LaunchedBackend:
         """Each file is timed here."""
         return StopwatchHere()
 
-    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
+    def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials one after another, each with every process."""
         run_here(
             conductor,

@@ -92,6 +92,7 @@ def run_on_ray(trials: int, sampler: str) -> None:
     from automl.distributed import connection
 
     with connection.connected(), tempfile.TemporaryDirectory() as folder:
+        from automl.distributed.fleet import FixedFleet
         from automl.distributed.tune_run import TuneSettings, run_on_tune
 
         watch = Timeline()
@@ -100,7 +101,7 @@ def run_on_ray(trials: int, sampler: str) -> None:
             conductor = Conductor(plan, log, observer=watch, clock=time.monotonic)
             settings = TuneSettings(
                 resources={"CPU": 1.0},
-                concurrent=available_cpus(),
+                fleet=FixedFleet(available_cpus()),
                 max_failures=1,
                 storage=Path(folder) / "ray",
             )

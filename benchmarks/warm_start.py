@@ -85,6 +85,7 @@ def start_trial(config: TrialConfig, reporter: Reporter, *, context: JobContext)
 def first_steps(trials: int, root: Path) -> tuple[list[float], list[int]]:
     """Seconds from proposal to first step, and the process, of each trial."""
     from automl.data.importing import cached_dataset
+    from automl.distributed.fleet import FixedFleet
     from automl.distributed.tune_run import TuneSettings, run_on_tune
     from automl.jobs.context import JobContext
     from automl.jobs.costs import measure_costs, prepare_reference
@@ -113,7 +114,7 @@ def first_steps(trials: int, root: Path) -> tuple[list[float], list[int]]:
     with Journal(context.folder.journal_file) as log:
         conductor = Conductor(plan_of(experiment), log, observer=proposals, clock=time.monotonic)
         settings = TuneSettings(
-            resources={"CPU": 1.0}, concurrent=1, max_failures=0, storage=root / "ray"
+            resources={"CPU": 1.0}, fleet=FixedFleet(1), max_failures=0, storage=root / "ray"
         )
         run_on_tune(conductor, partial(start_trial, context=context), settings)
         results = conductor.results()

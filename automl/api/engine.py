@@ -150,12 +150,13 @@ def _run_on_ray(conductor: Conductor, job: FunctionTrial, study: StudyFolder) ->
 
     search = conductor.plan.search
     with connection.connected():
+        from automl.distributed.fleet import FixedFleet  # noqa: PLC0415
         from automl.distributed.tune_run import TuneSettings, run_on_tune  # noqa: PLC0415
 
         settings = TuneSettings(
             # Not for cores, but for the count of trials: what they compute is not ours to know.
             resources={"memory": 1.0},
-            concurrent=int(search.concurrent),
+            fleet=FixedFleet(int(search.concurrent)),
             max_failures=search.max_failures,
             storage=study.ray,
         )

@@ -28,6 +28,8 @@ _ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         # So do its snapshots of all trials, which nothing here restores.
         "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+        # How many trials wait for their machines is the fleet's to say, not Tune's.
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
         # Ctrl-C is handled by the command line: at most the epoch in flight is lost.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         # A stopped trial may need this long to leave its worker group before its process is reused.

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import ray
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
+from automl.distributed.cluster import Cluster, RayCluster
+from automl.distributed.groups import Group, group_of
+from automl.distributed.misfit import asked_of
 from automl.errors import UsageError
 from automl.space.experiment import Experiment
 
+_POLL_S = 0.5
+#: An autoscaler that had no machine for so long will not have one.
+_SURE_S = 10.0
 
-def demand_of(experiment: Experiment) -> list[dict[str, float]]:
-    """What an experiment needs at least, worker by worker: a core each, and a GPU where it says so.
 
-    That is `search.concurrent` trials at a time; one where it is `auto`.
-    """
-    wanted = experiment.search.concurrent
-    trials = wanted if isinstance(wanted, int) else 1
-    worker = {"CPU": 1.0}
-    if experiment.train.device == "cuda":
-        worker["GPU"] = 1.0
-    return [dict(worker) for _ in range(trials * experiment.train.workers)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an experiment needs at least: so many groups, a core for each worker."""
+
+    group: Group
+    trials: int
+
+    @property
+    def workers(self) -> int:
+        """All workers together."""
+        return self.trials * self.group.workers
+
+
+def demand_of(experiment: Experiment) -> Wanted:
+    """`search.concurrent` trials at a time, one where it is `auto`; GPUs where it says `cuda`."""
+    wanted, train = experiment.search.concurrent, experiment.train
+    return Wanted(
+        group=group_of(train, on_gpu=train.device == "cuda"),
+        trials=wanted if isinstance(wanted, int) else 1,
+    )
 
 
 def wait_for_workers(experiment: Experiment, longest_s: float) -> None:
@@ -28,20 +53,89 @@ def wait_for_workers(experiment: Experiment, longest_s: float) -> None:
     The demand ends with this process, however it ends: nothing keeps machines after that.
 
     Raises:
-        UsageError: the workers have not come in time.
+        UsageError: the workers have not come in time, or the autoscaler has no machine for them.
     """
-    demand = demand_of(experiment)
-    group = placement_group(demand, strategy="PACK")
+    wanted = demand_of(experiment)
+    group = wanted.group
+    asked = [
+        placement_group(group.bundles(1), strategy=group.strategy) for _ in range(wanted.trials)
+    ]
+    refusal = Refusal(RayCluster(), group, clock=time.monotonic)
     try:
-        is_there = group.wait(timeout_seconds=longest_s)
+        _wait(asked, wanted, refusal, longest_s)
     finally:
         # Trials ask for themselves; workers that are there stay for the idle timeout.
-        remove_placement_group(group)
-    if not is_there:
-        kind = "GPU" if "GPU" in demand[0] else "CPU"
-        has = ray.cluster_resources().get(kind, 0.0)
-        raise UsageError(
-            f"--wait-for-workers: given {longest_s:g} s; the cluster has {has:g} of {len(demand)} "
-            f"{kind}s by now: wait longer, ask for less by search.concurrent, or see "
-            "`ray status` for why no machine comes"
+        for each in asked:
+            remove_placement_group(each)
+
+
+class Refusal:
+    """Whether an autoscaler has said for a while that it has no machine for a group.
+
+    It says so, too, of what does not fit beside the work of others: that is a reason to wait.
+    """
+
+    def __init__(self, cluster: Cluster, group: Group, *, clock: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._bundles = group.bundles(1)
+        self._clock = clock
+        self._since: float | None = None
+
+    def is_final(self, *, others_at_work: bool) -> bool:
+        """Ask again."""
+        autoscaler = self._cluster.read().autoscaler
+        if others_at_work or autoscaler is None or not autoscaler.refuses(self._bundles):
+            self._since = None
+            return False
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        return now - self._since >= _SURE_S
+
+
+def _wait(asked: list[PlacementGroup], wanted: Wanted, refusal: Refusal, longest_s: float) -> None:
+    deadline = time.monotonic() + longest_s
+    while (there := sum(_is_there(each) for each in asked)) < wanted.trials:
+        if time.monotonic() >= deadline:
+            raise UsageError(_too_late(wanted, longest_s))
+        if refusal.is_final(others_at_work=_others_at_work(wanted.group, there)):
+            raise UsageError(_refused(wanted, there))
+        time.sleep(_POLL_S)
+
+
+def _is_there(asked: PlacementGroup) -> bool:
+    state: str = placement_group_table(asked)["state"]
+    return state == "CREATED"
+
+
+def _others_at_work(group: Group, groups_there: int) -> bool:
+    """Whether more is taken than what these groups hold."""
+    total, free = ray.cluster_resources(), ray.available_resources()
+    held = group.worker(1)
+    return any(
+        total.get(kind, 0.0) - free.get(kind, 0.0) - groups_there * group.workers * amount > 0.5
+        for kind, amount in held.items()
+    )
+
+
+def _too_late(wanted: Wanted, longest_s: float) -> str:
+    kind = wanted.group.kind
+    has = ray.cluster_resources().get(kind, 0.0)
+    return (
+        f"--wait-for-workers: given {longest_s:g} s; the cluster has {has:g} of {wanted.workers} "
+        f"{kind}s by now: wait longer, ask for less by search.concurrent, or see "
+        "`ray status` for why no machine comes"
+    )
+
+
+def _refused(wanted: Wanted, there: int) -> str:
+    asked = asked_of(wanted.group, 1)
+    if there > 0:
+        return (
+            f"search.concurrent: given {wanted.trials}; allowed here: at most {there}, what the "
+            f"autoscaler of this Ray cluster has machines for, where a trial takes {asked}"
         )
+    return (
+        f"--wait-for-workers: the autoscaler of this Ray cluster has no machine for a trial, which "
+        f"takes {asked}: no waiting brings it. Use fewer workers (--workers-per-trial), another "
+        "train.placement, or give its file a larger kind of node or a larger max_workers"
+    )

@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 import ray
 
-from automl.backend import JobFault
+from automl.backend import JobFault, Say
 from automl.conductor.conductor import Conductor
+from automl.distributed.cluster import RayCluster
 from automl.distributed.devices import trains_on_gpu
+from automl.distributed.fleet import Demand, ElasticFleet
+from automl.distributed.groups import group_of
 from automl.distributed.probe import find_probe, probe_stopwatch
 from automl.distributed.study_metrics import StudyMetrics
 from automl.distributed.tune_run import TuneSettings, run_on_tune
@@ -75,16 +78,13 @@ class RayBackend:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._on_gpu = trains_on_gpu(experiment.train)
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        self._probe = find_probe(alive)
-        training = [n for n in alive if self._probe is None or n["NodeID"] != self._probe.node_id]
-        self._num_nodes = len(training)
-        self._slots = slots_of(
-            [node["Resources"] for node in training],
-            workers=experiment.train.workers,
-            on_gpu=self._on_gpu,
-            wanted=experiment.search.concurrent,
-        )
+        self._probe = find_probe([node for node in ray.nodes() if node["Alive"]])
+        spared = None if self._probe is None else self._probe.node_id
+        self._cluster = RayCluster(spared_node=spared)
+        nodes = self._cluster.read().staying()
+        self._num_nodes = len(nodes)
+        self._group = group_of(experiment.train, on_gpu=self._on_gpu)
+        self._slots = slots_of(nodes, self._group, wanted=experiment.search.concurrent)
         self._stopwatch: Stopwatch = (
             StopwatchHere() if self._probe is None else probe_stopwatch(self._probe)
         )
@@ -96,7 +96,9 @@ class RayBackend:
         nodes = self._num_nodes
         device = "cuda" if self._on_gpu else "cpu"
         place = f"{device}: Ray on {nodes} node{'s' if nodes > 1 else ''}"
-        return f"{place}, {self._slots.trials} trials at a time{group}"
+        wanted, trials = self._experiment.search.concurrent, self._slots.trials
+        more = f", up to {wanted} as nodes come" if wanted != "auto" and wanted > trials else ""
+        return f"{place}, {trials} trials at a time{group}{more}"
 
     def threads_per_job(self) -> int:
         """The cores shared out over what runs at a time; on a CPU, many jobs of one thread each."""
@@ -106,15 +108,20 @@ class RayBackend:
         """The cluster's probe node where it has one; else each process times for itself."""
         return self._stopwatch
 
-    def run_trials(self, conductor: Conductor, context: JobContext) -> None:
+    def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials on Ray Tune until the conductor has no more."""
         in_groups = self._experiment.train.workers > 1
+        demand = Demand(
+            group=self._group,
+            threads=self._slots.threads,
+            wanted=self._experiment.search.concurrent,
+        )
         settings = TuneSettings(
             resources=self._resources(),
-            concurrent=self._slots.trials,
+            fleet=ElasticFleet(self._cluster, demand, clock=time.monotonic, say=say),
             max_failures=self._experiment.search.max_failures,
             storage=context.folder.ray,
-            spared_node=None if self._probe is None else self._probe.node_id,
+            spared_node=self._cluster.spared_node,
             journal=context.folder.journal_file if in_groups else None,
         )
         conductor.watch(_metrics(conductor, context, self._slots.trials))
@@ -124,7 +131,7 @@ class RayBackend:
         self, job: Callable[[Item], Answer], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Answer | JobFault]]:
         """Run the jobs as Ray tasks; yields each as it ends."""
-        num_gpus = 1 if self._on_gpu else 0
+        num_gpus = self._group.gpus
         task = ray.remote(num_cpus=self._slots.threads, num_gpus=num_gpus, max_retries=1)(job)
         waiting = {task.remote(item): item for item in items}
         while waiting:
@@ -140,5 +147,4 @@ class RayBackend:
         if self._experiment.train.workers > 1:
             # The trial's own process only waits; its workers bring their resources themselves.
             return {"memory": 1.0}
-        threads = {"CPU": float(self._slots.threads)}
-        return {**threads, "GPU": 1.0} if self._on_gpu else threads
+        return self._group.worker(self._slots.threads)

@@ -12,6 +12,8 @@ from ray import tune
 
 from automl.conductor.conductor import Conductor
 from automl.conductor.events import verdict_on
+from automl.distributed.fleet import Fleet
+from automl.distributed.moving import NODE_KEY, this_node
 from automl.distributed.tune_seams import (
     CONFIG_KEY,
     FAULT_KEY,
@@ -37,14 +39,14 @@ from automl.store.journal import read_journal
 class TuneSettings:
     """How Tune runs trials.
 
-    `resources` is what one trial holds, by Ray's names, `concurrent` how many run at a time, and
-    `max_failures` how often one is started again whose process died. Tune writes to `storage`,
-    which is removed at the end. `journal` is where trials that end by themselves read verdicts.
-    No trial runs on the node of the id `spared_node`, not even one that asks for no CPU.
+    `resources` is what one trial holds, by Ray's names, `fleet` knows how many may run at a time,
+    and `max_failures` is how often one is started again whose process died. Tune writes to
+    `storage`, which is removed at the end. `journal` is where trials that end by themselves read
+    verdicts. No trial runs on the node of the id `spared_node`, not even one that asks for no CPU.
     """
 
     resources: Mapping[str, float]
-    concurrent: int
+    fleet: Fleet
     max_failures: int
     storage: Path
     journal: Path | None = None
@@ -56,7 +58,7 @@ class TuneReporter:
 
     def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
         """Pass on one message; where the verdict is to stop, Tune raises SystemExit here."""
-        tune.report({MESSAGE_KEY: canonical_json(to_json(message))})
+        _report(message)
         return Verdict.CONTINUE
 
 
@@ -68,11 +70,15 @@ class JournalReporter:
 
     def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
         """Pass on one message, and read what was decided on it."""
-        tune.report({MESSAGE_KEY: canonical_json(to_json(message))})
+        _report(message)
         if message.kind != "epoch":
             return Verdict.CONTINUE
         # Tune comes back from a report only when the driver has dealt with it.
         return verdict_on(read_journal(self.journal), config.trial_id, message.epoch)
+
+
+def _report(message: TrialMessage) -> None:
+    tune.report({MESSAGE_KEY: canonical_json(to_json(message)), NODE_KEY: this_node()})
 
 
 def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> None:
@@ -88,11 +94,9 @@ def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> 
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=tune.search.ConcurrencyLimiter(
-                ConductorSearcher(door), max_concurrent=settings.concurrent
-            ),
+            search_alg=ConductorSearcher(door, settings.fleet),
             scheduler=ConductorScheduler(
-                door, trials_end_by_themselves=settings.journal is not None
+                door, settings.fleet, trials_end_by_themselves=settings.journal is not None
             ),
             num_samples=-1,
             reuse_actors=True,

@@ -8,11 +8,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from automl.conductor.conductor import Conductor
+from automl.distributed.fleet import Fleet
+from automl.distributed.moving import MOVES_KEY, NODE_KEY
 from automl.errors import AutomlError, StudyError
 from automl.records import (
     TrialConfig,
@@ -44,6 +47,8 @@ class Door:
         self.losses: dict[str, str] = {}
         #: Tune's ids of trials that were lost where Tune gives up although it may start them again.
         self.given_up: set[str] = set()
+        #: Tune's ids of trials that leave their node, and go on as new ones of Tune's.
+        self.moving: set[str] = set()
         #: How often a trial, by our id, was lost under an earlier one of Tune's.
         self.lost_before: dict[str, int] = {}
 
@@ -76,11 +81,17 @@ class Door:
 
 
 class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
-    """Hands the conductor's proposals to Tune, and a dead trial's end to the conductor."""
+    """Hands the conductor's proposals to Tune, and a dead trial's end to the conductor.
 
-    def __init__(self, door: Door) -> None:
+    As many as the fleet has places for run or wait for their machines; no more are proposed.
+    """
+
+    def __init__(self, door: Door, fleet: Fleet) -> None:
         super().__init__(metric=None, mode=None)
         self._door = door
+        self._fleet = fleet
+        #: Tune's ids of the trials that run or wait for their machines.
+        self._live: set[str] = set()
         #: Our trial of each of Tune's, and the latest of Tune's for each of ours.
         self._trials: dict[str, TrialConfig] = {}
         self._latest: dict[str, str] = {}
@@ -89,13 +100,16 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next sample, None where a running trial has to report first, or FINISHED.
 
-        A trial that a rung lets go on, or that Tune has given up too early, is a new trial to Tune,
-        and goes on from its checkpoint.
+        A trial that a rung lets go on, that leaves its node, or that Tune has given up too early,
+        is a new trial to Tune, and goes on from its checkpoint.
         """
+        if len(self._live) >= self._fleet.places():
+            return None
         config = self._to_restart.popleft() if self._to_restart else self._door.next_trial()
         if config is None:
             finished: str = Searcher.FINISHED
             return finished if self._door.is_over else None
+        self._live.add(trial_id)
         self._trials[trial_id] = config
         self._latest[config.trial_id] = trial_id
         return {CONFIG_KEY: to_json(config)}
@@ -106,11 +120,15 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         """End a trial whose process died more often than allowed; another one starts again."""
         config = self._trials[trial_id]
         name = config.trial_id
+        self._live.discard(trial_id)
+        if trial_id in self._door.moving and not error:
+            self._go_on_elsewhere(config)
+            return
         # A trial that was paused and runs elsewhere by now is not this process's to end.
         if not error or self._latest[name] != trial_id:
             return
         if trial_id in self._door.given_up and self._door.fault is None:
-            self._to_restart.append(config)
+            self._go_on_elsewhere(config)
         else:
             self._door.handle(
                 name,
@@ -122,6 +140,10 @@ class ConductorSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
                     + self._door.losses.get(trial_id, ""),
                 ),
             )
+
+    def _go_on_elsewhere(self, config: TrialConfig) -> None:
+        if self._door.fault is None:
+            self._to_restart.append(config)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its parts for a restore of its own, which the journal replaces."""
@@ -138,7 +160,8 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
     """Passes each message to the conductor and turns its verdict into Tune's decision.
 
     A trial that is a group of workers is not stopped by Tune, which would leave the group behind:
-    it reads the verdict in the journal and ends by itself.
+    it reads the verdict in the journal and ends by itself. Others that report from a node which is
+    about to go are stopped, and go on elsewhere.
     """
 
     _supports_buffered_results = False
@@ -147,9 +170,10 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
         """Nothing, as for the searcher."""
         return {}
 
-    def __init__(self, door: Door, *, trials_end_by_themselves: bool) -> None:
+    def __init__(self, door: Door, fleet: Fleet, *, trials_end_by_themselves: bool) -> None:
         super().__init__()
         self._door = door
+        self._fleet = fleet
         self._trials_end_by_themselves = trials_end_by_themselves
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -157,13 +181,35 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
         if FAULT_KEY in result:
             self._door.fail(result[FAULT_KEY])
             return str(TrialScheduler.STOP)
-        config = from_json(TrialConfig, trial.config[CONFIG_KEY])
+        if MOVES_KEY in result:
+            self._door.moving.add(trial.trial_id)
+            return str(TrialScheduler.CONTINUE)
         message = from_json(TrialMessage, json.loads(result[MESSAGE_KEY]))
-        verdict = self._door.handle(config.trial_id, message)
-        told = verdict is not Verdict.CONTINUE and message.kind == "epoch"
-        stop = told and not self._trials_end_by_themselves
+        verdict = self._door.handle(_name_of(trial), message)
+        if self._trials_end_by_themselves or message.kind == "end":
+            return str(TrialScheduler.CONTINUE)
+        stop = verdict is not Verdict.CONTINUE and message.kind == "epoch"
+        if not stop and self._is_leaving(result):
+            # What it has trained is in its checkpoint.
+            self._door.moving.add(trial.trial_id)
+            stop = True
         decision: str = TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
         return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Keep Tune from giving the next trial a process on a node that is about to go.
+
+        Tune uses a process again for trials that ask for the same resources.
+        """
+        if self._is_leaving(result):
+            asked = trial.placement_group_factory
+            trial.placement_group_factory = PlacementGroupFactory(
+                asked.bundles, asked.strategy, name=f"leaving-{trial.trial_id}"
+            )
+
+    def _is_leaving(self, result: dict[str, Any]) -> bool:
+        node = result.get(NODE_KEY)
+        return node is not None and self._fleet.is_leaving(node)
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A trial that starts again under a new id has been lost as often as it was."""

@@ -42,7 +42,7 @@ from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
 from automl.space.strict import Count, Positive, Share
 from automl.space.strict import Settings as _Settings
-from automl.space.training import TRAIN_BEFORE, TrainSettings
+from automl.space.training import TRAIN_BEFORE, WITHOUT_EFFECT_ON_RESULTS, TrainSettings
 
 DEFAULT_OBJECTIVES = (
     Objective(metric="miou", direction="maximize"),
@@ -215,8 +215,9 @@ class Experiment(_Settings):
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
         del plain["export"]
-        # Batches hold the same, whoever makes them.
-        del plain["train"]["loader_workers"]
+        # Batches hold the same, whoever makes them and wherever they are used.
+        for name in WITHOUT_EFFECT_ON_RESULTS:
+            del plain["train"][name]
         for name, before in TRAIN_BEFORE.items():
             if plain["train"][name] == before:
                 del plain["train"][name]

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from automl.space.speed import SPEED_BEFORE, SpeedSettings
 from automl.space.strict import Count, NotNegative, Positive, Settings
 
+#: Where the workers of one trial lie; Ray's names of its placement strategies.
+Placement = Literal["pack", "strict_pack", "spread", "strict_spread"]
+
 
 class EarlyStopSettings(Settings):
     """When a trial ends by itself; it counts as completed, with the weights of its last epoch."""
@@ -26,6 +29,10 @@ class TrainSettings(SpeedSettings):
     """Epochs of a trial that is never stopped."""
     workers: Count = 1
     """Processes of a trial; 2 or more train data-parallel."""
+    placement: Placement = "pack"
+    """Where on a cluster those processes lie. pack: on as few nodes as there is room on; spread: on
+    as many; strict_pack: on one node; strict_spread: each on another node. What cannot be had for
+    a strict one is said before the search starts."""
     warmup_epochs: NotNegative = 1.0
     """Epochs of linear warm-up before the cosine decay; at most half of the run counts."""
     accumulate: Count = 1
@@ -48,6 +55,8 @@ class TrainSettings(SpeedSettings):
     mIoU 0.357 instead of 0.308; trained alone for the donor's 6 epochs, too: 0.395)."""
 
 
+#: What may change between two runs of one study.
+WITHOUT_EFFECT_ON_RESULTS = ("loader_workers", "placement")
 #: What trained before a setting was there: studies of that time go on.
 TRAIN_BEFORE: Mapping[str, Any] = MappingProxyType(
     {**SPEED_BEFORE, "early_stop": None, "sync_batch_norm": False}

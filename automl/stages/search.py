@@ -33,7 +33,7 @@ def search(study: Study, journal: Journal, *, clock: Callable[[], float]) -> lis
     )
     try:
         prepare_reference(study.context)
-        study.backend.run_trials(conductor, study.context)
+        study.backend.run_trials(conductor, study.context, study.narrator.say)
     finally:
         write_trials(study.folder, conductor.results())
     results = conductor.results()

@@ -93,7 +93,7 @@ def run(backend: Backend, experiment: Experiment, root: Path, cache: Path) -> li
             plan_of(experiment), journal, observer=Silent(), clock=lambda: float(next(ticks))
         )
         prepare_reference(context)
-        backend.run_trials(conductor, context)
+        backend.run_trials(conductor, context, print)
         return conductor.results()
 
 

@@ -144,6 +144,7 @@ def test_a_trial_that_asks_for_no_cpu_keeps_off_the_node_that_is_spared(cluster,
     import ray
 
     from automl.conductor.conductor import Conductor
+    from automl.distributed.fleet import FixedFleet
     from automl.distributed.tune_run import TuneSettings, run_on_tune
     from automl.store.journal import Journal
 
@@ -158,7 +159,7 @@ def test_a_trial_that_asks_for_no_cpu_keeps_off_the_node_that_is_spared(cluster,
     plan = plan_of(Experiment.from_json({"space": {"alpha": 0.5}, "search": {"trials": 1}}))
     settings = TuneSettings(
         resources={"memory": 1.0},
-        concurrent=1,
+        fleet=FixedFleet(1),
         max_failures=0,
         storage=tmp_path / "ray",
         spared_node=both[spared].node_id,

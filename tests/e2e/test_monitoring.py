@@ -141,7 +141,7 @@ def run_study(study: Path, cache: Path, go_on: Path, monkeypatch: pytest.MonkeyP
     )
     with Journal(study / "journal.jsonl") as log:
         conductor = Conductor(plan_of(experiment), log, observer=Silent(), clock=time.monotonic)
-        ray_backend.RayBackend(experiment).run_trials(conductor, context)
+        ray_backend.RayBackend(experiment).run_trials(conductor, context, print)
 
 
 def plan_with_a_price(experiment: Experiment) -> StudyPlan:

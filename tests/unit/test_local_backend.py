@@ -45,7 +45,7 @@ def test_trials_run_one_after_another_until_there_are_no_more(monkeypatch, tmp_p
 
     monkeypatch.setattr(backend, "run_trial", run_trial)
     conductor = FakeConductor()
-    LocalBackend(experiment_of()).run_trials(conductor, context_of(tmp_path))
+    LocalBackend(experiment_of()).run_trials(conductor, context_of(tmp_path), print)
     assert ran == [(0, 2, True), (1, 1, True), (2, 0, True)]
 
 

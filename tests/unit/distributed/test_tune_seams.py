@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from automl.conductor.events import verdict_on
+from automl.distributed.fleet import FixedFleet
 from automl.errors import StudyError
 from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, canonical_json, to_json
 
@@ -42,27 +43,33 @@ def seams():
     return pytest.importorskip("automl.distributed.tune_seams")
 
 
+def searcher_of(seams, conductor):
+    return seams.ConductorSearcher(seams.Door(conductor), FixedFleet(2))
+
+
 def scheduled(seams, conductor, message, *, groups=False):
-    scheduler = seams.ConductorScheduler(seams.Door(conductor), trials_end_by_themselves=groups)
+    scheduler = seams.ConductorScheduler(
+        seams.Door(conductor), FixedFleet(2), trials_end_by_themselves=groups
+    )
     trial = SimpleNamespace(config={seams.CONFIG_KEY: to_json(CONFIG)})
     result = {seams.MESSAGE_KEY: canonical_json(to_json(message))}
     return scheduler.on_trial_result(None, trial, result)
 
 
 def test_the_searcher_hands_out_what_the_conductor_proposes(seams):
-    searcher = seams.ConductorSearcher(seams.Door(StandIn(trials=1)))
+    searcher = searcher_of(seams, StandIn(trials=1))
     assert searcher.suggest("a") == {seams.CONFIG_KEY: to_json(CONFIG)}
     assert searcher.suggest("b") == "FINISHED"
 
 
 def test_the_searcher_waits_while_a_running_trial_may_let_another_go_on(seams):
-    searcher = seams.ConductorSearcher(seams.Door(StandIn(trials=0, is_over=False)))
+    searcher = searcher_of(seams, StandIn(trials=0, is_over=False))
     assert searcher.suggest("a") is None
 
 
 def test_the_death_of_a_process_that_a_trial_has_left_ends_nothing(seams):
     conductor = StandIn(trials=2)
-    searcher = seams.ConductorSearcher(seams.Door(conductor))
+    searcher = searcher_of(seams, conductor)
     searcher.suggest("paused")
     searcher.suggest("promoted")
     searcher.on_trial_complete("paused", error=True)
@@ -73,7 +80,7 @@ def test_the_death_of_a_process_that_a_trial_has_left_ends_nothing(seams):
 
 def test_a_fault_of_the_study_in_a_trials_process_ends_the_search(seams):
     door = seams.Door(StandIn())
-    scheduler = seams.ConductorScheduler(door, trials_end_by_themselves=False)
+    scheduler = seams.ConductorScheduler(door, FixedFleet(2), trials_end_by_themselves=False)
     result = {seams.FAULT_KEY: "the disk is full"}
     assert scheduler.on_trial_result(None, SimpleNamespace(config={}), result) == "STOP"
     assert str(door.fault) == "the disk is full"
@@ -82,7 +89,7 @@ def test_a_fault_of_the_study_in_a_trials_process_ends_the_search(seams):
 
 def test_a_trial_whose_process_died_for_good_ends_as_failed(seams):
     conductor = StandIn()
-    searcher = seams.ConductorSearcher(seams.Door(conductor))
+    searcher = searcher_of(seams, conductor)
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=False)
     assert conductor.handled == []
@@ -111,8 +118,8 @@ def lost(seams, searcher, scheduler, tune_id, *, allowed):
 def test_a_trial_that_tune_gives_up_too_early_starts_again_as_often_as_is_allowed(seams):
     conductor = StandIn(trials=1, is_over=False)
     door = seams.Door(conductor)
-    searcher = seams.ConductorSearcher(door)
-    scheduler = seams.ConductorScheduler(door, trials_end_by_themselves=False)
+    searcher = seams.ConductorSearcher(door, FixedFleet(2))
+    scheduler = seams.ConductorScheduler(door, FixedFleet(2), trials_end_by_themselves=False)
     for tune_id in ("first", "second"):
         lost(seams, searcher, scheduler, tune_id, allowed=2)
         assert conductor.handled == []
@@ -125,8 +132,8 @@ def test_a_trial_that_tune_gives_up_too_early_starts_again_as_often_as_is_allowe
 def test_a_trial_that_may_not_be_lost_ends_at_its_first_loss(seams):
     conductor = StandIn(trials=1)
     door = seams.Door(conductor)
-    searcher = seams.ConductorSearcher(door)
-    scheduler = seams.ConductorScheduler(door, trials_end_by_themselves=False)
+    searcher = seams.ConductorSearcher(door, FixedFleet(2))
+    scheduler = seams.ConductorScheduler(door, FixedFleet(2), trials_end_by_themselves=False)
     lost(seams, searcher, scheduler, "a", allowed=0)
     assert [message.status for _, message in conductor.handled] == [TrialStatus.FAILED]
 
@@ -149,7 +156,9 @@ def test_the_scheduler_obeys_unless_the_trial_ends_by_itself(
 
 
 def test_the_oldest_waiting_trial_runs_next(seams):
-    scheduler = seams.ConductorScheduler(seams.Door(StandIn()), trials_end_by_themselves=False)
+    scheduler = seams.ConductorScheduler(
+        seams.Door(StandIn()), FixedFleet(2), trials_end_by_themselves=False
+    )
     statuses = {"x_00003": "PENDING", "x_00002": "PENDING", "x_00001": "RUNNING"}
     live = [SimpleNamespace(trial_id=name, status=status) for name, status in statuses.items()]
     tune = SimpleNamespace(get_live_trials=lambda: live)
@@ -169,8 +178,8 @@ def test_a_fault_of_the_study_stops_everything_and_is_kept(seams):
 def test_tune_may_pickle_its_parts(seams):
     door = seams.Door(SimpleNamespace(lock=(unpicklable for unpicklable in ())))
     for part in (
-        seams.ConductorSearcher(door),
-        seams.ConductorScheduler(door, trials_end_by_themselves=False),
+        seams.ConductorSearcher(door, FixedFleet(2)),
+        seams.ConductorScheduler(door, FixedFleet(2), trials_end_by_themselves=False),
     ):
         pickle.loads(pickle.dumps(part))
 

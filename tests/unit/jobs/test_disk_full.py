@@ -122,7 +122,7 @@ def test_a_study_stops_and_goes_on_as_if_it_had_not(context, monkeypatch):
                 plan_of(of.experiment), journal, observer=Silent(), clock=lambda: 0.0
             )
             try:
-                LocalBackend(of.experiment).run_trials(conductor, of)
+                LocalBackend(of.experiment).run_trials(conductor, of, print)
             finally:
                 results.append(conductor.results())
 

@@ -1,7 +1,13 @@
 import pytest
 
+from automl.distributed.groups import Group
 from automl.errors import UsageError
 from automl.planning.slots import Slots, slots_of
+
+
+def group_of(workers: int, on_gpu: bool, placement: str = "pack") -> Group:
+    return Group(workers=workers, gpus=1.0 if on_gpu else 0.0, placement=placement)
+
 
 LAPTOP = [{"CPU": 2.0}]
 TWO_NODES = [{"CPU": 8.0}, {"CPU": 8.0}]
@@ -25,11 +31,11 @@ GPUS_AND_HEAD = [{"CPU": 32.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 
 def test_workers_are_shared_out_over_nodes_and_never_span_two(
     nodes, workers, on_gpu, wanted, expected
 ):
-    assert slots_of(nodes, workers=workers, on_gpu=on_gpu, wanted=wanted) == expected
+    assert slots_of(nodes, group_of(workers, on_gpu), wanted=wanted) == expected
 
 
 @pytest.mark.parametrize(("on_gpu", "kind"), [(False, "CPUs"), (True, "GPUs")])
 def test_a_group_that_fits_nowhere_is_refused(on_gpu, kind):
     nodes = [{"CPU": 2.0, "GPU": 1.0}]
     with pytest.raises(UsageError, match=rf"given 3; allowed here: at most \d, the {kind}"):
-        slots_of(nodes, workers=3, on_gpu=on_gpu, wanted="auto")
+        slots_of(nodes, group_of(3, on_gpu), wanted="auto")

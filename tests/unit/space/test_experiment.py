@@ -112,6 +112,7 @@ def test_the_key_follows_what_shapes_results(section):
         {"export": {"golden_samples": 1, "finalist_seeds": 3}},
         {"data": {"source": "elsewhere"}},
         {"train": {"loader_workers": 3}},
+        {"train": {"placement": "strict_spread"}},
         {"train": {"loader_workers": "fastest"}},
     ],
 )
@@ -125,6 +126,7 @@ def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
         assert plain["train"].pop(name) == before
     assert plain.pop("augmentation_policies") == {}
     del plain["data"]["source"], plain["export"], plain["train"]["loader_workers"]
+    del plain["train"]["placement"]
     plain["search"] = shaping(plain["search"])
     assert experiment().key() == short_hash(plain)
     stopping = experiment(train={"early_stop": {"patience": 2}})

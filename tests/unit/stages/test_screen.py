@@ -199,7 +199,7 @@ def test_a_search_tries_the_default_the_users_points_then_the_chosen(screened, m
     of = screened(points=[{"alpha": 0.125}], trials=5)
     tried = []
 
-    def run_trials(conductor, _context):
+    def run_trials(conductor, _context, _say):
         while (config := conductor.next_trial()) is not None:
             tried.append(dict(config.params))
         raise KeyboardInterrupt

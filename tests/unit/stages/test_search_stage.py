@@ -23,7 +23,7 @@ class ScriptedBackend:
     def stopwatch(self):
         return StopwatchHere()
 
-    def run_trials(self, conductor, context):
+    def run_trials(self, conductor, context, say):
         while (config := conductor.next_trial()) is not None:
             end = next(self._ends)
             if isinstance(end, BaseException):
