@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from automl.distributed.cluster import Cluster, ClusterState
-from automl.distributed.groups import Group, groups_on
-from automl.distributed.misfit import asked_of, offered_by
+from automl.planning.groups import Group, groups_on
+from automl.planning.misfit import asked_of, offered_by
 
 #: How old an answer of the cluster may be.
 _FRESH_S = 2.0

@@ -15,8 +15,8 @@ from ray.util.placement_group import (
 )
 
 from automl.distributed.cluster import Cluster, RayCluster
-from automl.distributed.groups import Group, group_of
-from automl.distributed.misfit import asked_of
+from automl.planning.groups import Group, group_of
+from automl.planning.misfit import asked_of
 from automl.errors import UsageError
 from automl.space.experiment import Experiment
 

@@ -14,7 +14,8 @@ from automl.conductor.conductor import Conductor
 from automl.distributed.cluster import RayCluster
 from automl.distributed.devices import trains_on_gpu
 from automl.distributed.fleet import Demand, ElasticFleet
-from automl.distributed.groups import group_of
+from automl.distributed.gpu_sharing import cap_memory, narrowed
+from automl.planning.groups import Group, group_of
 from automl.distributed.probe import find_probe, probe_stopwatch
 from automl.distributed.study_metrics import StudyMetrics
 from automl.distributed.tune_run import TuneSettings, run_on_tune
@@ -52,11 +53,23 @@ def _lost(fault: ray.exceptions.RayError) -> JobFault:
     return JobFault(reason=f"{type(fault).__name__}: {str(fault).splitlines()[0]}")
 
 
-def _run_one(config: TrialConfig, reporter: Reporter, *, context: JobContext) -> None:
+def _run_one(
+    config: TrialConfig, reporter: Reporter, *, context: JobContext, gpu_share: float
+) -> None:
+    # A process may have been another trial's before.
+    cap_memory(gpu_share)
     if context.experiment.train.workers == 1:
         run_trial(config, context, reporter)
     else:
         run_trial(config, context, reporter, train=train_in_worker_group)
+
+
+def _held_by(group: Group, threads: int) -> dict[str, float]:
+    """What the process of a trial holds."""
+    if group.workers > 1:
+        # It only waits; its workers bring their resources themselves.
+        return {"memory": 1.0}
+    return group.worker(threads)
 
 
 def _metrics(conductor: Conductor, context: JobContext, trials_at_a_time: int) -> StudyMetrics:
@@ -111,13 +124,16 @@ class RayBackend:
     def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials on Ray Tune until the conductor has no more."""
         in_groups = self._experiment.train.workers > 1
+        group, measured = narrowed(self._group, context)
+        if measured is not None:
+            say(measured)
         demand = Demand(
-            group=self._group,
+            group=group,
             threads=self._slots.threads,
             wanted=self._experiment.search.concurrent,
         )
         settings = TuneSettings(
-            resources=self._resources(),
+            resources=_held_by(group, self._slots.threads),
             fleet=ElasticFleet(self._cluster, demand, clock=time.monotonic, say=say),
             max_failures=self._experiment.search.max_failures,
             storage=context.folder.ray,
@@ -125,13 +141,14 @@ class RayBackend:
             journal=context.folder.journal_file if in_groups else None,
         )
         conductor.watch(_metrics(conductor, context, self._slots.trials))
-        run_on_tune(conductor, partial(_run_one, context=context), settings)
+        run_on_tune(conductor, partial(_run_one, context=context, gpu_share=group.gpus), settings)
 
     def map_jobs(
         self, job: Callable[[Item], Answer], items: Sequence[Item]
     ) -> Iterator[tuple[Item, Answer | JobFault]]:
         """Run the jobs as Ray tasks; yields each as it ends."""
-        num_gpus = self._group.gpus
+        # Teachers and students lie beside each other: such a job has a GPU to itself.
+        num_gpus = 1 if self._on_gpu else 0
         task = ray.remote(num_cpus=self._slots.threads, num_gpus=num_gpus, max_retries=1)(job)
         waiting = {task.remote(item): item for item in items}
         while waiting:
@@ -142,9 +159,3 @@ class RayBackend:
     def close(self) -> None:
         """Leave the cluster."""
         ray.shutdown()
-
-    def _resources(self) -> dict[str, float]:
-        if self._experiment.train.workers > 1:
-            # The trial's own process only waits; its workers bring their resources themselves.
-            return {"memory": 1.0}
-        return self._group.worker(self._slots.threads)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from automl.distributed.groups import Group, Resources, groups_on
-from automl.distributed.misfit import why_none_fits
+from automl.planning.groups import Group, Resources, groups_on
+from automl.planning.misfit import why_none_fits
 from automl.errors import UsageError
 
 

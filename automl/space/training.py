@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+from pydantic import model_validator
+
+from automl.space.faults import wrong_value
+from automl.space.gpu_share import GpuShare
+from automl.space.pydantic_faults import raise_faults
 from automl.space.speed import SPEED_BEFORE, SpeedSettings
 from automl.space.strict import Count, NotNegative, Positive, Settings
 
@@ -41,6 +46,7 @@ class TrainSettings(SpeedSettings):
     """Largest norm of the gradient."""
     early_stop: EarlyStopSettings | None = None
     """Whether a trial ends by itself where its mIoU on val rises no more; null: never."""
+    gpu_share: GpuShare = 1.0
     precision: Literal["auto", "fp32", "bf16", "fp16", "fastest"] = "auto"
     """auto: bf16 or fp16 on CUDA, fp32 on the CPU; fastest: what a few steps of each trial's own
     network say, layout of memory included, kept with the trial."""
@@ -54,9 +60,16 @@ class TrainSettings(SpeedSettings):
     by default: rungs would compare what was inherited with what was learnt (after 6 epochs, mean
     mIoU 0.357 instead of 0.308; trained alone for the donor's 6 epochs, too: 0.395)."""
 
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        if self.workers > 1 and self.gpu_share != 1.0:
+            allowed = "1 where train.workers is 2 or more, since NCCL takes one process a GPU"
+            raise_faults([wrong_value(("gpu_share",), self.gpu_share, allowed)])
+        return self
+
 
 #: What may change between two runs of one study.
-WITHOUT_EFFECT_ON_RESULTS = ("loader_workers", "placement")
+WITHOUT_EFFECT_ON_RESULTS = ("loader_workers", "placement", "gpu_share")
 #: What trained before a setting was there: studies of that time go on.
 TRAIN_BEFORE: Mapping[str, Any] = MappingProxyType(
     {**SPEED_BEFORE, "early_stop": None, "sync_batch_norm": False}

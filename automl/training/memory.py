@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Protocol
 
 import torch
 
@@ -14,6 +15,36 @@ _WORDINGS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+
+
+class MemoryMeter(Protocol):
+    """The memory of the device that this process trains on."""
+
+    def total_bytes(self) -> int:
+        """What the device has."""
+
+    def begin(self) -> None:
+        """Measure from here on."""
+
+    def peak_bytes(self) -> int:
+        """The most that this process has held since then, for tensors and between them."""
+
+
+class CudaMemory:
+    """The current CUDA device, as torch's allocator sees it."""
+
+    def total_bytes(self) -> int:
+        """What the device has."""
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+
+    def begin(self) -> None:
+        """Measure from here on."""
+        release_memory()
+        torch.cuda.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> int:
+        """The most that the allocator has reserved since then."""
+        return torch.cuda.max_memory_reserved()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from automl.errors import StudyError, UsageError
-from automl.records import TrialConfig, TrialMessage
+from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.reporting import Reporter
 from automl.space.experiment import Experiment
 from automl.space.search_plan import plan_of
@@ -122,12 +123,17 @@ def test_a_search_outlives_the_loss_of_a_node(cluster, command, tiny_space, tmp_
     assert len(reported) == len(set(reported)) == sum(row["epochs"] for row in rows)
 
 
+def messages(out: Path) -> list[dict[str, Any]]:
+    """What trials have reported, as the journal holds it."""
+    return [event for event in read_journal(out / "journal.jsonl") if event["kind"] == "message"]
+
+
 def epochs(out: Path) -> list[tuple[str, int]]:
     """Each epoch in the journal, with its trial."""
     return [
         (event["trial_id"], event["message"]["epoch"])
-        for event in read_journal(out / "journal.jsonl")
-        if event["kind"] == "message" and event["message"]["kind"] == "epoch"
+        for event in messages(out)
+        if event["message"]["kind"] == "epoch"
     ]
 
 
@@ -194,6 +200,117 @@ def test_a_search_waits_for_workers_that_come_by_demand(cluster):
     while ray.available_resources().get("CPU", 0) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_trials_come_to_a_new_node_and_leave_one_that_is_about_to_go(cluster, tmp_path):
+    import ray
+
+    nodes = cluster(num_cpus=0)
+    first = nodes.add_node(num_cpus=1, node_ip_address="127.0.0.3").node_id
+    ray.init(nodes.address, log_to_driver=False)
+    done = partial(trained_epochs, tmp_path)
+    heard: list[str] = []
+    search = threading.Thread(target=search_elastically, args=(tmp_path, heard.append))
+    search.start()
+    until(lambda: len(done()) >= 1)
+    second = nodes.add_node(num_cpus=1, node_ip_address="127.0.0.4").node_id
+    until(lambda: {node for _, _, node in done()} == {first, second})
+    (tmp_path / "hold").touch()
+    drain(first)
+    until(lambda: any("127.0.0.3 is about to go" in line for line in heard))
+    before = len(done())
+    (tmp_path / "hold").unlink()
+    search.join(240)
+    assert not search.is_alive()
+    trained = [(trial, epoch) for trial, epoch, _ in done()]
+    assert len(trained) == len(set(trained)) == TRIALS * EPOCHS, "no epoch was trained twice"
+    # The epoch in flight ended where it was, and nothing came after it there.
+    assert sum(node == first for _, _, node in done()[before:]) <= 1
+    assert "cluster  3 nodes: room for 2 trials" in heard
+    assert "cluster  2 nodes: room for 1 trial" in heard
+    ends = [e["message"]["status"] for e in messages(tmp_path) if e["message"]["kind"] == "end"]
+    assert ends == ["completed"] * TRIALS
+
+
+TRIALS, EPOCHS = 4, 5
+
+
+def search_elastically(folder: Path, say: Callable[[str], None]) -> None:
+    """Trials of a core each, on whatever nodes there are; none may be lost."""
+    from automl.conductor.conductor import Conductor
+    from automl.distributed.cluster import RayCluster
+    from automl.distributed.fleet import Demand, ElasticFleet
+    from automl.planning.groups import Group
+    from automl.distributed.tune_run import TuneSettings, run_on_tune
+    from automl.store.journal import Journal
+
+    plain = {
+        "space": {"alpha": {"float": [0, 1], "default": 0.5}},
+        "search": {"trials": TRIALS, "min_epochs": EPOCHS},
+        "train": {"epochs": EPOCHS},
+    }
+    demand = Demand(group=Group(workers=1), threads=1, wanted="auto")
+    settings = TuneSettings(
+        resources={"CPU": 1.0},
+        fleet=ElasticFleet(RayCluster(), demand, clock=time.monotonic, say=say),
+        max_failures=0,
+        storage=folder / "ray",
+    )
+    with Journal(folder / "journal.jsonl") as log:
+        conductor = Conductor(
+            plan_of(Experiment.from_json(plain)), log, observer=Silent(), clock=time.monotonic
+        )
+        run_on_tune(conductor, partial(counting, folder=folder), settings)
+
+
+def counting(config: TrialConfig, reporter: Reporter, *, folder: Path) -> None:
+    """A trial whose checkpoint is a line a finished epoch, with the node that trained it."""
+    import ray
+
+    name = config.trial_id
+    done = sorted(epoch for trial, epoch, _ in trained_epochs(folder) if trial == name)
+    reporter.report(config, TrialMessage(kind="costs", seconds=0.0))
+    if done and reporter.report(config, told(done[-1])) is not Verdict.CONTINUE:
+        return
+    for epoch in range(len(done) + 1, EPOCHS + 1):
+        time.sleep(1.0)
+        while (folder / "hold").exists():
+            time.sleep(0.05)
+        node = ray.get_runtime_context().get_node_id()
+        with (folder / "epochs").open("a") as file:
+            file.write(f"{name} {epoch} {node}\n")
+        reporter.report(config, told(epoch))
+    reporter.report(config, TrialMessage(kind="end", seconds=0.0, status="completed"))
+
+
+def told(epoch: int) -> TrialMessage:
+    return TrialMessage(kind="epoch", seconds=0.0, epoch=epoch, metrics={"miou": 0.5})
+
+
+def trained_epochs(folder: Path) -> list[tuple[str, int, str]]:
+    """Trial, epoch and node of each epoch, in the order in which they ended."""
+    file = folder / "epochs"
+    rows = file.read_text().splitlines() if file.exists() else []
+    return [(row.split()[0], int(row.split()[1]), row.split()[2]) for row in rows]
+
+
+def drain(node_id: str, seconds: float = 300.0) -> None:
+    """What `ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION` does."""
+    from ray._private.worker import global_worker
+
+    preemption = 2
+    deadline_ms = int((time.time() + seconds) * 1000)
+    accepted, why = global_worker.gcs_client.drain_node(
+        node_id, preemption, "a spot machine", deadline_ms
+    )
+    assert accepted, why
+
+
+def until(happened: Callable[[], bool], longest_s: float = 180) -> None:
+    deadline = time.monotonic() + longest_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 class Silent:

@@ -116,7 +116,9 @@ def run_study(study: Path, cache: Path, go_on: Path, monkeypatch: pytest.MonkeyP
     """A study whose trials are formulas: one fails, one ends well, the last one is still at it."""
     from automl.distributed import ray_backend
 
-    def trial(config: TrialConfig, reporter: Reporter, *, context: JobContext) -> None:
+    def trial(
+        config: TrialConfig, reporter: Reporter, *, context: JobContext, gpu_share: float
+    ) -> None:
         cost = Measurement(metric="latency_ms", value=4.0)
         reporter.report(config, TrialMessage(kind="costs", seconds=0.1, measurements=(cost,)))
         if config.number == 1:

@@ -198,3 +198,101 @@ def test_a_verdict_is_read_from_the_journal():
     promoted = [*paused, {"kind": "promoted", "trial_id": "c", "epoch": 1}]
     assert verdict_on(promoted, "c", 1) is Verdict.CONTINUE
     assert verdict_on(events, "a", 2) is Verdict.STOP, "the study is at fault"
+
+
+class Leaving(FixedFleet):
+    """A fleet one node of which is about to go."""
+
+    def is_leaving(self, node_id):
+        return node_id == "leaving"
+
+
+def reported(seams, scheduler, tune_id, node, message):
+    result = {seams.MESSAGE_KEY: canonical_json(to_json(message)), seams.NODE_KEY: node}
+    trial = SimpleNamespace(trial_id=tune_id, config={seams.CONFIG_KEY: to_json(CONFIG)})
+    return scheduler.on_trial_result(None, trial, result)
+
+
+END = TrialMessage(kind="end", seconds=1.0, status=TrialStatus.COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("node", "verdict", "message", "moves"),
+    [
+        ("leaving", Verdict.CONTINUE, EPOCH, True),
+        ("leaving", Verdict.CONTINUE, COSTS, True),
+        ("leaving", Verdict.PAUSE, EPOCH, False),
+        ("leaving", Verdict.CONTINUE, END, False),
+        ("staying", Verdict.CONTINUE, EPOCH, False),
+    ],
+)
+def test_a_trial_on_a_node_that_is_about_to_go_goes_on_elsewhere(
+    seams, node, verdict, message, moves
+):
+    conductor = StandIn(trials=1, is_over=False, verdict=verdict)
+    door = seams.Door(conductor)
+    searcher = seams.ConductorSearcher(door, Leaving(1))
+    scheduler = seams.ConductorScheduler(door, Leaving(1), trials_end_by_themselves=False)
+    config = searcher.suggest("here")
+    decision = reported(seams, scheduler, "here", node, message)
+    assert decision == ("STOP" if moves or verdict is Verdict.PAUSE else "CONTINUE")
+    searcher.on_trial_complete("here", {}, error=False)
+    assert searcher.suggest("elsewhere") == (config if moves else None)
+    assert conductor.handled == [(CONFIG.trial_id, message)], "the study knows nothing of it"
+
+
+def test_a_group_says_itself_that_it_moves(seams):
+    door = seams.Door(StandIn(trials=1, is_over=False))
+    searcher = seams.ConductorSearcher(door, Leaving(1))
+    scheduler = seams.ConductorScheduler(door, Leaving(1), trials_end_by_themselves=True)
+    config = searcher.suggest("here")
+    assert reported(seams, scheduler, "here", "leaving", EPOCH) == "CONTINUE"
+    moving = SimpleNamespace(trial_id="here", config={})
+    assert scheduler.on_trial_result(None, moving, {seams.MOVES_KEY: True}) == "CONTINUE"
+    searcher.on_trial_complete("here", {}, error=False)
+    assert searcher.suggest("elsewhere") == config
+
+
+def test_nothing_moves_once_the_study_has_a_fault(seams):
+    door = seams.Door(StandIn(trials=1))
+    searcher = seams.ConductorSearcher(door, FixedFleet(1))
+    searcher.suggest("here")
+    door.moving.add("here")
+    door.fail("the disk is full")
+    searcher.on_trial_complete("here", {}, error=False)
+    assert searcher.suggest("elsewhere") == "FINISHED"
+
+
+def test_a_process_on_a_node_that_is_about_to_go_is_not_used_again(seams):
+    from ray.tune import PlacementGroupFactory
+
+    asked = PlacementGroupFactory([{"CPU": 2.0}], "PACK")
+    scheduler = seams.ConductorScheduler(
+        seams.Door(StandIn()), Leaving(1), trials_end_by_themselves=False
+    )
+    for node, is_kept in (("staying", True), ("leaving", False)):
+        trial = SimpleNamespace(trial_id="a", placement_group_factory=asked)
+        scheduler.on_trial_complete(None, trial, {seams.NODE_KEY: node})
+        # Tune finds a process to use again by what its trial asked for.
+        assert (trial.placement_group_factory == asked) is is_kept
+
+
+def test_no_more_trials_wait_than_the_fleet_has_places_for(seams):
+    class Growing:
+        count = 1
+
+        def places(self):
+            return self.count
+
+    fleet = Growing()
+    searcher = seams.ConductorSearcher(seams.Door(StandIn(trials=9, is_over=False)), fleet)
+    assert searcher.suggest("a") is not None
+    assert searcher.suggest("b") is None
+    fleet.count = 3
+    assert [searcher.suggest(name) is None for name in "bcd"] == [False, False, True]
+    fleet.count = 1
+    searcher.on_trial_complete("a")
+    searcher.on_trial_complete("b")
+    assert searcher.suggest("d") is None, "the cluster has shrunk"
+    searcher.on_trial_complete("c")
+    assert searcher.suggest("d") is not None

@@ -112,7 +112,8 @@ def test_the_key_follows_what_shapes_results(section):
         {"export": {"golden_samples": 1, "finalist_seeds": 3}},
         {"data": {"source": "elsewhere"}},
         {"train": {"loader_workers": 3}},
-        {"train": {"placement": "strict_spread"}},
+        {"train": {"placement": "strict_spread", "gpu_share": 1}},
+        {"train": {"gpu_share": "auto"}},
         {"train": {"loader_workers": "fastest"}},
     ],
 )
@@ -126,7 +127,7 @@ def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
         assert plain["train"].pop(name) == before
     assert plain.pop("augmentation_policies") == {}
     del plain["data"]["source"], plain["export"], plain["train"]["loader_workers"]
-    del plain["train"]["placement"]
+    del plain["train"]["placement"], plain["train"]["gpu_share"]
     plain["search"] = shaping(plain["search"])
     assert experiment().key() == short_hash(plain)
     stopping = experiment(train={"early_stop": {"patience": 2}})
@@ -145,6 +146,32 @@ def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
         (
             {"train": {"loader_workers": -1}},
             ["train.loader_workers: given -1; allowed: auto, fastest, or a whole number >= 0"],
+        ),
+        (
+            {"train": {"gpu_share": 0.3}},
+            ["train.gpu_share: given 0.3; allowed: auto, 1, 0.5, 0.33 or 0.25"],
+        ),
+        (
+            {"train": {"gpu_share": "aut"}},
+            [
+                (
+                    'train.gpu_share: given "aut"; allowed: auto, 1, 0.5, 0.33 or 0.25; '
+                    "did you mean auto?"
+                )
+            ],
+        ),
+        (
+            {"train": {"gpu_share": 0.5, "workers": 2}},
+            [
+                (
+                    "train.gpu_share: given 0.5; allowed: 1 where train.workers is 2 or more, "
+                    "since NCCL takes one process a GPU"
+                )
+            ],
+        ),
+        (
+            {"train": {"placement": "strict-pack"}},
+            ['train.placement: given "strict-pack"; allowed: '],
         ),
         (
             {"train": {"loader_workers": "fasted"}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from automl.distributed.groups import Group, Resources, most_workers
+from automl.planning.groups import Group, Resources, most_workers
 from automl.space.training import Placement
 
 _WHERE: Mapping[Placement, str] = MappingProxyType(
@@ -57,11 +57,9 @@ def _remedy(group: Group, most: int) -> str:
         ways.append(f"let train.placement be {group.placement.removeprefix('strict_')}")
     ways.append("start larger nodes" if group.placement == "strict_pack" else "start more nodes")
     if group.gpus > 0:
-        ways.append("or train on CPUs (train.device: cpu)")
-    return _sentence(", ".join(ways))
-
-
-def _sentence(text: str) -> str:
+        ways.append("train on CPUs (train.device: cpu)")
+    *first, last = ways
+    text = f"{', '.join(first)}, or {last}" if first else last
     return text[0].upper() + text[1:]
 
 

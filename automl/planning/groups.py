@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from automl.space.gpu_share import SHARES
 from automl.space.training import Placement, TrainSettings
 
 #: What one node offers, by Ray's names: CPU, GPU, memory, ...
@@ -37,6 +38,10 @@ class Group:
         """The same for all workers, as a placement group takes it."""
         return [self.worker(threads) for _ in range(self.workers)]
 
+    def with_gpus(self, gpus: float) -> Group:
+        """The same with another share of a GPU for each worker."""
+        return replace(self, gpus=gpus)
+
     @property
     def strategy(self) -> str:
         """Ray's name of the placement."""
@@ -44,8 +49,16 @@ class Group:
 
 
 def group_of(train: TrainSettings, *, on_gpu: bool) -> Group:
-    """What each trial of an experiment takes."""
-    return Group(workers=train.workers, gpus=1.0 if on_gpu else 0.0, placement=train.placement)
+    """What each trial of an experiment takes; the least of a GPU where that is to be measured."""
+    return Group(
+        workers=train.workers,
+        gpus=_least(train.gpu_share) if on_gpu else 0.0,
+        placement=train.placement,
+    )
+
+
+def _least(share: Literal["auto"] | float) -> float:
+    return min(SHARES) if share == "auto" else share
 
 
 def workers_on(node: Resources, group: Group, threads: int) -> int:
