@@ -11,6 +11,8 @@ from ray._private.state import state
 from ray._private.worker import global_worker
 from ray.core.generated import autoscaler_pb2
 
+from automl.errors import StudyError
+
 #: What a placement group asks for, worker by worker.
 Bundles = Sequence[Mapping[str, float]]
 
@@ -52,7 +54,7 @@ class Cluster(Protocol):
     """Something to ask again and again."""
 
     def read(self) -> ClusterState:
-        """The state now."""
+        """The state now; raises StudyError where the cluster does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,12 @@ class RayCluster:
 
     def read(self) -> ClusterState:
         """Ask Ray."""
+        try:
+            return self._read()
+        except ray.exceptions.RayError as fault:
+            raise StudyError(f"the Ray cluster does not answer: {fault}") from fault
+
+    def _read(self) -> ClusterState:
         leaving = leaving_nodes()
         nodes = [
             Node(
@@ -86,12 +94,22 @@ def leaving_nodes() -> frozenset[str]:
 
 
 def _autoscaler() -> Autoscaler | None:
-    """What the autoscaler has last written of itself into Ray's state; None where it has not."""
     client: Any = global_worker.gcs_client
-    reply = autoscaler_pb2.GetClusterStatusReply.FromString(client.get_cluster_status())
-    if not reply.autoscaling_state.autoscaler_state_version:
+    return autoscaler_of(
+        autoscaler_pb2.GetClusterStatusReply.FromString(client.get_cluster_status())
+    )
+
+
+def autoscaler_of(reply: Any) -> Autoscaler | None:
+    """What the autoscaler has last written of itself into Ray's state; None where it has not.
+
+    A cluster that was put together by hand may have a process that only watches, and writes of
+    every group that it has no machine for it. Its nodes have no names in a cloud.
+    """
+    told, nodes = reply.autoscaling_state, reply.cluster_resource_state.node_states
+    if not told.autoscaler_state_version or not any(node.instance_id for node in nodes):
         return None
-    refused = reply.autoscaling_state.infeasible_gang_resource_requests
+    refused = told.infeasible_gang_resource_requests
     return Autoscaler(
         refused=tuple(
             [dict(request.resources_bundle) for request in gang.requests] for gang in refused

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from automl.distributed.cluster import Cluster, ClusterState
 from automl.planning.groups import Group, groups_on
 from automl.planning.misfit import asked_of, offered_by
+from automl.errors import StudyError
 
 #: How old an answer of the cluster may be.
 _FRESH_S = 2.0
@@ -72,7 +73,7 @@ class ElasticFleet:
         self._say = say
         self._read_at = clock()
         self._state = cluster.read()
-        self._told = self._fitting()
+        self._told = self._usable()
         self._leaving = self._leaving_now()
         self._without_places_since: float | None = None
         self._said_at: float | None = None
@@ -80,10 +81,8 @@ class ElasticFleet:
     def places(self) -> int:
         """At least one, so that a trial waits for the next node."""
         self._refresh()
-        fitting, wanted = self._fitting(), self._demand.wanted
-        if wanted == "auto":
-            return max(1, fitting)
-        return wanted if self._may_grow() else max(1, min(fitting, wanted))
+        wanted = self._demand.wanted
+        return wanted if wanted != "auto" and self._may_grow() else max(1, self._usable())
 
     def is_leaving(self, node_id: str) -> bool:
         """Whether Ray was told that the node would go."""
@@ -96,12 +95,20 @@ class ElasticFleet:
         now = self._clock()
         if now - self._read_at < _FRESH_S:
             return
-        self._state, self._read_at = self._cluster.read(), now
+        self._read_at = now
+        try:
+            self._state = self._cluster.read()
+        except StudyError:
+            return  # Its head may be back soon; until then it is what it was.
         self._tell_who_leaves()
         self._tell_how_many(now)
 
     def _fitting(self) -> int:
         return groups_on(self._state.staying(), self._demand.group, self._demand.threads)
+
+    def _usable(self) -> int:
+        fitting, wanted = self._fitting(), self._demand.wanted
+        return fitting if wanted == "auto" else min(fitting, wanted)
 
     def _leaving_now(self) -> dict[str, str]:
         return {node.node_id: node.address for node in self._state.nodes if node.leaving}
@@ -122,12 +129,11 @@ class ElasticFleet:
             )
 
     def _tell_how_many(self, now: float) -> None:
-        fitting, wanted = self._fitting(), self._demand.wanted
-        if fitting == 0:
+        if self._fitting() == 0:
             self._tell_of_none(now)
             return
         self._without_places_since = self._said_at = None
-        usable = fitting if wanted == "auto" else min(fitting, wanted)
+        usable = self._usable()
         if usable != self._told:
             nodes = sum(not node.leaving for node in self._state.nodes)
             self._say(f"cluster  {_counted(nodes, 'node')}: room for {_counted(usable, 'trial')}")

@@ -28,8 +28,11 @@ def this_node() -> str:
 
 
 def one_is_leaving(nodes: Iterable[str]) -> bool:
-    """Whether any of these nodes is about to go."""
-    return not leaving_nodes().isdisjoint(nodes)
+    """Whether any of these nodes is about to go, as far as the cluster answers."""
+    try:
+        return not leaving_nodes().isdisjoint(nodes)
+    except ray.exceptions.RayError:
+        return False
 
 
 def tell_that_it_moves() -> None:

@@ -5,6 +5,7 @@ import pytest
 from automl.distributed.cluster import Autoscaler, ClusterState, Node
 from automl.distributed.fleet import Demand, ElasticFleet
 from automl.planning.groups import Group
+from automl.errors import StudyError
 
 
 class Twin:
@@ -60,9 +61,16 @@ def test_no_more_run_than_are_wanted():
     twin = Twin(2)
     fleet = twin.fleet(wanted=3)
     assert fleet.places() == 2, "nobody brings a machine for the third"
+    twin.later()
+    fleet.places()
+    assert twin.heard == []
     twin.cpus.append(8)
     twin.later()
     assert fleet.places() == 3
+    twin.cpus.append(8)
+    twin.later()
+    assert fleet.places() == 3
+    assert twin.heard == ["cluster  2 nodes: room for 3 trials"]
 
 
 def test_an_autoscaler_is_asked_for_what_is_wanted_until_it_has_no_more():
@@ -155,6 +163,23 @@ def test_a_short_gap_is_nothing_to_speak_of():
             twin.later()
             fleet.places()
     assert twin.heard == []
+
+
+def test_a_cluster_that_does_not_answer_is_what_it_was():
+    twin = Twin(2)
+    fleet = twin.fleet()
+    twin.cpus.append(2)
+    answer = twin.read
+
+    def silent() -> ClusterState:
+        raise StudyError("the Ray cluster does not answer")
+
+    twin.read = silent
+    twin.later()
+    assert fleet.places() == 2
+    twin.read = answer
+    twin.later()
+    assert fleet.places() == 4
 
 
 def test_the_cluster_is_not_asked_at_every_step():
