@@ -33,9 +33,9 @@ class Autoscaler:
 
     refused: tuple[Bundles, ...] = ()
 
-    def refuses(self, bundles: Bundles) -> bool:
-        """Whether a group of this form waits for machines that will not come."""
-        return any(_form(other) == _form(bundles) for other in self.refused)
+    def refusals(self, bundles: Bundles) -> int:
+        """How many groups of this form wait for machines that will not come."""
+        return sum(_form(other) == _form(bundles) for other in self.refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,7 +116,7 @@ class ElasticFleet:
     def _may_grow(self) -> bool:
         autoscaler, demand = self._state.autoscaler, self._demand
         bundles = demand.group.bundles(demand.threads)
-        return autoscaler is not None and not autoscaler.refuses(bundles)
+        return autoscaler is not None and autoscaler.refusals(bundles) == 0
 
     # ------------------------------------------------------------------ what is said
 

@@ -70,7 +70,7 @@ def wait_for_workers(experiment: Experiment, longest_s: float) -> None:
 
 
 class Refusal:
-    """Whether an autoscaler has said for a while that it has no machine for a group.
+    """What an autoscaler has said for a while that it has no machines for.
 
     It says so, too, of what does not fit beside the work of others: that is a reason to wait.
     """
@@ -81,15 +81,16 @@ class Refusal:
         self._clock = clock
         self._since: float | None = None
 
-    def is_final(self, *, others_at_work: bool) -> bool:
-        """Ask again."""
+    def groups_refused(self, *, others_at_work: bool) -> int:
+        """Ask again; how many groups will find no machine, 0 while that is not sure."""
         autoscaler = self._cluster.read().autoscaler
-        if others_at_work or autoscaler is None or not autoscaler.refuses(self._bundles):
+        refused = 0 if autoscaler is None else autoscaler.refusals(self._bundles)
+        if others_at_work or refused == 0:
             self._since = None
-            return False
+            return 0
         now = self._clock()
         self._since = now if self._since is None else self._since
-        return now - self._since >= _SURE_S
+        return refused if now - self._since >= _SURE_S else 0
 
 
 def _wait(asked: list[PlacementGroup], wanted: Wanted, refusal: Refusal, longest_s: float) -> None:
@@ -97,8 +98,9 @@ def _wait(asked: list[PlacementGroup], wanted: Wanted, refusal: Refusal, longest
     while (there := sum(_is_there(each) for each in asked)) < wanted.trials:
         if time.monotonic() >= deadline:
             raise UsageError(_too_late(wanted, longest_s))
-        if refusal.is_final(others_at_work=_others_at_work(wanted.group, there)):
-            raise UsageError(_refused(wanted, there))
+        others = _others_at_work(wanted.group, there)
+        if refused := refusal.groups_refused(others_at_work=others):
+            raise UsageError(_refused(wanted, wanted.trials - refused))
         time.sleep(_POLL_S)
 
 
@@ -127,11 +129,11 @@ def _too_late(wanted: Wanted, longest_s: float) -> str:
     )
 
 
-def _refused(wanted: Wanted, there: int) -> str:
+def _refused(wanted: Wanted, most: int) -> str:
     asked = asked_of(wanted.group, 1)
-    if there > 0:
+    if most > 0:
         return (
-            f"search.concurrent: given {wanted.trials}; allowed here: at most {there}, what the "
+            f"search.concurrent: given {wanted.trials}; allowed here: at most {most}, what the "
             f"autoscaler of this Ray cluster has machines for, where a trial takes {asked}"
         )
     return (

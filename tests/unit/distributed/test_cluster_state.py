@@ -32,10 +32,10 @@ def test_what_an_autoscaler_has_no_machine_for(reply):
 
     found = autoscaler_of(reply(refused=[(2.0,), (1.0, 1.0)]))
     assert found == Autoscaler(refused=([{"CPU": 2.0}], [{"CPU": 1.0}, {"CPU": 1.0}]))
-    assert found.refuses([{"CPU": 2.0}])
-    assert found.refuses(({"CPU": 1.0}, {"CPU": 1.0}))
-    assert not found.refuses([{"CPU": 1.0}])
-    assert not found.refuses([{"CPU": 2.0, "GPU": 1.0}])
+    assert found.refusals([{"CPU": 2.0}]) == 1
+    assert found.refusals(({"CPU": 1.0}, {"CPU": 1.0})) == 1
+    assert found.refusals([{"CPU": 1.0}]) == 0
+    assert found.refusals([{"CPU": 2.0, "GPU": 1.0}]) == 0
     assert autoscaler_of(reply()) == Autoscaler()
 
 

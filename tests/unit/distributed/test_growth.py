@@ -44,14 +44,14 @@ def test_what_an_autoscaler_refuses_for_a_while_beside_nobody_never_comes():
 
     def asked_after(seconds, *, others=False):
         now[0] += seconds
-        return refusal.is_final(others_at_work=others)
+        return refusal.groups_refused(others_at_work=others)
 
     assert not asked_after(60), "it has not answered yet"
-    cluster.refused = ([{"CPU": 1.0}] * 2,)
+    cluster.refused = ([{"CPU": 1.0}] * 2,) * 3
     assert not asked_after(1)
     assert not asked_after(5)
     assert not asked_after(20, others=True), "what others hold may become free"
     assert not asked_after(1)
-    assert asked_after(11)
+    assert asked_after(11) == 3
     cluster.refused = ([{"CPU": 1.0}] * 3,)
     assert not asked_after(60), "that is another's"
