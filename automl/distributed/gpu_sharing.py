@@ -29,7 +29,11 @@ def narrowed(group: Group, context: JobContext) -> tuple[Group, str | None]:
     file = context.folder.root / _FILE
     if not file.exists():
         task = ray.remote(num_cpus=1, num_gpus=1, max_retries=1)(_measure)
-        peak_bytes, total_bytes = ray.get(task.remote(context))
+        try:
+            peak_bytes, total_bytes = ray.get(task.remote(context))
+        except ray.exceptions.RayError as fault:
+            why = str(fault).strip().splitlines()[-1]
+            return group.with_gpus(1.0), f"gpu share  1: it could not be measured: {why}"
         share = smallest_share(peak_bytes, total_bytes)
         write_json(file, {"share": share, "peak_bytes": peak_bytes, "total_bytes": total_bytes})
     kept = read_share(file)
@@ -49,9 +53,10 @@ def read_share(file: Path) -> dict[str, float]:
 def cap_memory(share: float) -> None:
     """Let this process take no more of its GPU's memory than its share; a CPU has no such cap.
 
-    A trial that asks for more runs out of memory, and goes on in smaller pieces.
+    A trial that asks for more runs out of memory, and goes on in smaller pieces. Where there is
+    nothing to share, CUDA is not touched: a process that waits for its workers needs no context.
     """
-    if torch.cuda.is_available():
+    if 0 < share < 1 and torch.cuda.is_available():
         total = CudaMemory().total_bytes()
         torch.cuda.set_per_process_memory_fraction(memory_fraction(share, total))
 

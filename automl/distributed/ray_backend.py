@@ -56,7 +56,6 @@ def _lost(fault: ray.exceptions.RayError) -> JobFault:
 def _run_one(
     config: TrialConfig, reporter: Reporter, *, context: JobContext, gpu_share: float
 ) -> None:
-    # A process may have been another trial's before.
     cap_memory(gpu_share)
     if context.experiment.train.workers == 1:
         run_trial(config, context, reporter)
@@ -111,7 +110,9 @@ class RayBackend:
         place = f"{device}: Ray on {nodes} node{'s' if nodes > 1 else ''}"
         wanted, trials = self._experiment.search.concurrent, self._slots.trials
         more = f", up to {wanted} as nodes come" if wanted != "auto" and wanted > trials else ""
-        return f"{place}, {trials} trials at a time{group}{more}"
+        is_open = self._on_gpu and self._experiment.train.gpu_share == "auto"
+        most = "up to " if is_open else ""
+        return f"{place}, {most}{trials} trials at a time{group}{more}"
 
     def threads_per_job(self) -> int:
         """The cores shared out over what runs at a time; on a CPU, many jobs of one thread each."""

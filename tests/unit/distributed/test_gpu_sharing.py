@@ -61,13 +61,22 @@ def test_until_it_is_measured_a_share_counts_as_the_smallest(train, on_gpu, gpus
     assert group_of(settings, on_gpu=on_gpu).gpus == gpus
 
 
-@pytest.mark.parametrize(("there", "capped"), [(True, [0.5 - 800 / 16000]), (False, [])])
-def test_a_process_may_take_no_more_than_its_share(sharing, monkeypatch, there, capped):
+@pytest.mark.parametrize(
+    ("share", "there", "capped"),
+    [
+        (0.5, True, [0.5 - 800 / 16000]),
+        (0.25, True, [0.25 - 800 / 16000]),
+        (0.5, False, []),
+        (1.0, True, []),
+        (0.0, True, []),
+    ],
+)
+def test_a_process_may_take_no_more_than_its_share(sharing, monkeypatch, share, there, capped):
     found = []
     cuda = SimpleNamespace(is_available=lambda: there, set_per_process_memory_fraction=found.append)
     monkeypatch.setattr(sharing, "torch", SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(
         sharing, "CudaMemory", lambda: SimpleNamespace(total_bytes=lambda: 16000 * 2**20)
     )
-    sharing.cap_memory(0.5)
+    sharing.cap_memory(share)
     assert found == pytest.approx(capped)
