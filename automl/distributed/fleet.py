@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from automl.distributed.cluster import Cluster, ClusterState
+from automl.errors import StudyError
 from automl.planning.groups import Group, groups_on
 from automl.planning.misfit import asked_of, offered_by
-from automl.errors import StudyError
 
 #: How old an answer of the cluster may be.
 _FRESH_S = 2.0

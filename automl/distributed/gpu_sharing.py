@@ -8,9 +8,9 @@ from pathlib import Path
 import ray
 import torch
 
-from automl.planning.groups import Group
 from automl.jobs.context import JobContext
 from automl.jobs.peak_memory import peak_memory
+from automl.planning.groups import Group
 from automl.space.gpu_share import memory_fraction, smallest_share
 from automl.store.atomic import write_json
 from automl.training.memory import CudaMemory

@@ -15,9 +15,9 @@ from ray.util.placement_group import (
 )
 
 from automl.distributed.cluster import Cluster, RayCluster
+from automl.errors import UsageError
 from automl.planning.groups import Group, group_of
 from automl.planning.misfit import asked_of
-from automl.errors import UsageError
 from automl.space.experiment import Experiment
 
 _POLL_S = 0.5

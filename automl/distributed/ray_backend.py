@@ -15,7 +15,6 @@ from automl.distributed.cluster import RayCluster
 from automl.distributed.devices import trains_on_gpu
 from automl.distributed.fleet import Demand, ElasticFleet
 from automl.distributed.gpu_sharing import cap_memory, narrowed
-from automl.planning.groups import Group, group_of
 from automl.distributed.probe import find_probe, probe_stopwatch
 from automl.distributed.study_metrics import StudyMetrics
 from automl.distributed.tune_run import TuneSettings, run_on_tune
@@ -24,6 +23,7 @@ from automl.errors import StudyError
 from automl.jobs.context import JobContext
 from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
+from automl.planning.groups import Group, group_of
 from automl.planning.plan import bill_of, read_plan
 from automl.planning.slots import slots_of
 from automl.records import TrialConfig

@@ -61,7 +61,7 @@ def _peak_of(config: TrialConfig, context: JobContext, meter: MemoryMeter) -> in
 
 
 def _measuring_nothing_else(context: JobContext) -> JobContext:
-    """The same study with nothing left to find out; what might be chosen takes no more than this."""
+    """The same study with nothing left to find out; what it might choose takes no more memory."""
     train = context.experiment.train
     precision = "fp32" if train.precision == "fastest" else train.precision
     declared = {"precision": precision, "compile": False, "loader_workers": 0}

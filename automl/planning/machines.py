@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from automl.errors import UsageError
 from automl.planning.cluster_file import ClusterFile, NodeType
+from automl.planning.groups import group_of
 from automl.planning.prices import InstancePrice, PriceList
 from automl.planning.slots import Slots, slots_of
 from automl.simulation.script import Crew
@@ -47,8 +48,7 @@ class Machines:
         """How many trials run on so many of them, as a search shares them out."""
         return slots_of(
             [self.resources] * nodes,
-            workers=experiment.train.workers,
-            on_gpu=self.on_gpu,
+            group_of(experiment.train, on_gpu=self.on_gpu),
             wanted=experiment.search.concurrent,
         )
 

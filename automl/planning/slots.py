@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from automl.errors import UsageError
 from automl.planning.groups import Group, Resources, groups_on
 from automl.planning.misfit import why_none_fits
-from automl.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,8 +240,8 @@ def search_elastically(folder: Path, say: Callable[[str], None]) -> None:
     from automl.conductor.conductor import Conductor
     from automl.distributed.cluster import RayCluster
     from automl.distributed.fleet import Demand, ElasticFleet
-    from automl.planning.groups import Group
     from automl.distributed.tune_run import TuneSettings, run_on_tune
+    from automl.planning.groups import Group
     from automl.store.journal import Journal
 
     plain = {

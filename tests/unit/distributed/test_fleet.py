@@ -4,8 +4,8 @@ import pytest
 
 from automl.distributed.cluster import Autoscaler, ClusterState, Node
 from automl.distributed.fleet import Demand, ElasticFleet
-from automl.planning.groups import Group
 from automl.errors import StudyError
+from automl.planning.groups import Group
 
 
 class Twin:

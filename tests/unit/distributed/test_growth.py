@@ -35,8 +35,8 @@ class Answering:
 
 
 def test_what_an_autoscaler_refuses_for_a_while_beside_nobody_never_comes():
-    from automl.planning.groups import Group
     from automl.distributed.growth import Refusal
+    from automl.planning.groups import Group
 
     cluster, now = Answering(), [0.0]
     group = Group(workers=2)

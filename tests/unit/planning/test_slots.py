@@ -1,7 +1,7 @@
 import pytest
 
-from automl.planning.groups import Group
 from automl.errors import UsageError
+from automl.planning.groups import Group
 from automl.planning.slots import Slots, slots_of
 
 
