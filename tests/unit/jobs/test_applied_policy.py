@@ -7,7 +7,7 @@ import pytest
 
 from automl.data.augment import Augmentation
 from automl.data.batching import EpochPlan
-from automl.jobs import trial
+from automl.jobs import trainee
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.trial import run_trial
 from automl.records import Candidate, TrialStatus, from_json
@@ -68,12 +68,12 @@ def forgetting_the_values(patch):
 
 
 def taking_another(patch):
-    honest = trial.replace
+    honest = trainee.replace
 
     def other(settings, **changes):
         return honest(settings, **{**changes, "augmentation": "light"})
 
-    patch.setattr(trial, "replace", other)
+    patch.setattr(trainee, "replace", other)
 
 
 FAULTS = {
