@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from automl.compression.pace import Pace
-from automl.errors import TrialError
+from automl.errors import StudyError, TrialError
 from automl.jobs.beginning import beginning_of
 from automl.jobs.candidates import ARTIFACT, RECORD, FinishedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
@@ -63,7 +63,7 @@ class CompressOutcome:
 def compress_candidate(job: CompressJob) -> CompressOutcome:
     """Make the candidates of one job; a fault is told in the outcome, and costs only this job.
 
-    Raises StudyError where the disk is full.
+    Raises StudyError where the disk is full, or whatever else the other jobs would meet, too.
     """
     folder = job.context.folder
     if _is_done(job):
@@ -72,6 +72,8 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
         with torch_threads(job.context.threads):
             network = _trained(job) if job.student is None else _distilled(job)
             _write_candidates(job, network)
+    except StudyError:
+        raise  # the study's fault, not this network's
     except Exception as error:
         if is_disk_full(error):
             raise no_room(f"{folder.candidates}, or a scratch file") from error

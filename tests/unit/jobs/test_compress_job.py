@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from automl.compression.ladder import Ladder, Quality, Rung, conclusion
-from automl.errors import TrialError
+from automl.errors import StudyError, TrialError
 from automl.jobs import compress, int8_candidate, students
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.network import build_network
@@ -140,6 +140,20 @@ def test_a_trial_without_checkpoint_fails_alone_and_tells_where_to_look(job):
     assert str(log) in outcome.summary
     assert "Traceback" in log.read_text()
     assert torch.get_num_threads() == threads
+
+
+def test_who_times_being_lost_ends_the_study_and_marks_no_network_as_failed(
+    job, trained, monkeypatch
+):
+    of = job()
+
+    def lost(*_args, **_kwargs):
+        raise StudyError("the agent is gone")
+
+    monkeypatch.setattr(compress, "export_wrapped", lost)
+    with pytest.raises(StudyError, match="the agent is gone"):
+        compress_candidate(of)
+    assert not (of.context.folder.trial(of.name) / "error.txt").exists()
 
 
 def test_a_half_written_candidate_leaves_nothing_behind(job, trained, monkeypatch):
