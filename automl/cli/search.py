@@ -138,8 +138,10 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     console = plain_console()
     from automl.stages.pipeline import run_study
     from automl.stages.study import Study
+    from automl.stages.teaching_room import check_teaching_room
 
     dataset = _dataset(experiment, console)
+    check_teaching_room(experiment, dataset.info)
     for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
         console.print(line, highlight=False, markup=False)
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.

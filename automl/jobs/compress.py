@@ -23,7 +23,7 @@ from automl.jobs.costs import export_wrapped, size_measurements
 from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
 from automl.jobs.network import restore_network
 from automl.jobs.pruning_gate import PRUNING_VERDICT, pace_of_student
-from automl.jobs.students import Lesson, distilled
+from automl.jobs.students import TEACHER_CACHE, Lesson, distilled
 from automl.records import Candidate, Lineage, TrialConfig, from_json, to_json
 from automl.space.parameters import parameters_from
 from automl.space.policies.searched import policy_parameters
@@ -90,11 +90,12 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
 
 
 def _verdicts(job: CompressJob) -> list[str]:
-    """What became of pruning and of INT8."""
+    """What became of the teacher's cache, of pruning and of INT8."""
     file = job.context.folder.candidate(_float_id(job)) / RECORD
-    pruning = _record(file).lineage.recipe.get(PRUNING_VERDICT)
+    recipe = _record(file).lineage.recipe
     ladder = ladder_of(job.context.folder, job.name)
-    told = [] if pruning is None else [f"pruning {pruning}"]
+    kinds = {"teacher cache": TEACHER_CACHE, "pruning": PRUNING_VERDICT}
+    told = [f"{kind} {recipe[name]}" for kind, name in kinds.items() if name in recipe]
     return told if ladder is None else [*told, ladder.reason]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,14 @@ class StepLoss(Protocol):
         """The loss of `model` on normalised images and their labels."""
 
 
+@runtime_checkable
+class KnowsSamples(Protocol):
+    """A loss that knows something of each sample beforehand; `samples_n` as in `Batch`."""
+
+    def of_samples(self, samples_n: Tensor) -> StepLoss:
+        """The loss of a batch of these samples."""
+
+
 class SupervisedLoss(nn.Module):
     """A loss of logits and labels, such as `CombinedLoss`, as a `StepLoss`."""
 
@@ -69,10 +77,15 @@ class TrainingStep(nn.Module):
         self.model = model
         self.step_loss = step_loss
 
-    def forward(self, images_nchw: Tensor, *targets_nhw: Tensor) -> Tensor:
+    def forward(
+        self, images_nchw: Tensor, *targets_nhw: Tensor, samples_n: Tensor | None = None
+    ) -> Tensor:
         """The loss, a scalar; of two targets that by each, (2,), of one pass of the model."""
         if len(targets_nhw) == 1:
-            return self.step_loss(self.model, images_nchw, targets_nhw[0])
+            loss = self.step_loss
+            if samples_n is not None and isinstance(loss, KnowsSamples):
+                loss = loss.of_samples(samples_n)
+            return loss(self.model, images_nchw, targets_nhw[0])
         model = Remembering(self.model)
         return torch.stack([self.step_loss(model, images_nchw, target) for target in targets_nhw])
 
@@ -215,7 +228,7 @@ class Stepper:
         targets_nhw = [mask.to(self.device, non_blocking=True) for mask in targets_of(batch)]
         images_nchw = normalise(images_nhwc, self.settings.normalisation)
         with self.precision.autocast():
-            loss: Tensor = self.step_module(images_nchw, *targets_nhw)
+            loss: Tensor = self.step_module(images_nchw, *targets_nhw, samples_n=batch.samples_n)
         return loss
 
     def _reducing_gradients_only(self, *, last: bool) -> AbstractContextManager[None]:

@@ -283,6 +283,35 @@ def test_every_compress_setting_reaches_the_distillation(job, trained, monkeypat
     assert made.value("params_m") == pytest.approx(params_m, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("mixes", "views", "told"),
+    [({}, 3, "3 views"), ({"cutmix": 0.5}, 0, "not used: the trial mixes images (cutmix)")],
+)
+def test_a_student_recalls_its_teacher_where_that_is_declared_and_nothing_is_mixed(
+    job, trained, monkeypatch, mixes, views, told
+):
+    FakeExport(monkeypatch)
+    fitted = []
+
+    def fit(_model, _dataset, settings, *, step_loss, reporter, checkpoint_folder):
+        fitted.append((settings.views, step_loss._recorded))
+
+    monkeypatch.setattr(students, "fit", fit)
+    of = job(0, teacher_cache={"views": 3})
+    of = replace(of, config=replace(of.config, params={**of.config.params, **mixes}))
+    save_checkpoint(
+        of.context.folder.trial(of.config.trial_id) / "checkpoint",
+        Checkpoint(epoch=2, model_state=trained.state_dict(), optimizer_state={}),
+    )
+    outcome = compress_candidate(of)
+    ((given, recorded),) = fitted
+    assert given == views
+    assert (recorded is not None) == (views > 0)
+    assert of.context.folder.teaching.exists() == (views > 0)
+    assert f"teacher cache {told}" in outcome.summary
+    assert candidate(of, "trial4-student1-fp32").lineage.recipe["teacher_cache"] == told
+
+
 def not_trained(*_given, **_named):
     """In place of a training: the student stays as pruned."""
 
