@@ -2,12 +2,12 @@
 
     python benchmarks/teacher_cache.py --out DIR [--epochs 12] [--tune-epochs 4] [--seeds 3]
 
-One teacher is trained. From each seed a small student is taught from scratch, and the teacher pruned
-by half is tuned, three ways each: the teacher computes in every step on images augmented anew, and
-its answers are recorded of 1 and of 4 views of each image. All else is equal. CPU seconds are those
-of one thread, scoring on val after each epoch included; what recording takes is told apart, since all
-students of a teacher share it. Every finished training is a line of OUT/runs.jsonl, so a run that is
-cut goes on where it stopped.
+One teacher is trained. From each seed a small student is taught from scratch, and the teacher
+pruned by half is tuned, three ways each: the teacher computes in every step on images augmented
+anew, and its answers are recorded of 1 and of 4 views of each image. All else is equal. CPU seconds
+are those of one thread, scoring on val after each epoch included; what recording takes is told
+apart, since all students of a teacher share it. Every finished training is a line of
+OUT/runs.jsonl, so a run that is cut goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Bench:
         self.teacher = build_network(BASE, dataset.info, seed=0)
 
     def settings(self, params: TrialParameters, epochs: int, seed: int) -> FitSettings:
+        """How all train."""
         return fit_settings(
             params,
             self.train,
@@ -114,6 +115,7 @@ class Bench:
         return {"kind": kind, "views": views, "seed": seed, "miou": done.scores.miou, **cost}
 
     def network(self, kind: str, seed: int) -> tuple[SegmentationNet, TrialParameters]:
+        """What is taught: a student from scratch, or the teacher pruned by half."""
         if kind == "student":
             return build_network(SMALL, self.dataset.info, seed=seed), SMALL
         narrowing = Narrowing(

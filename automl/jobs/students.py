@@ -59,12 +59,18 @@ class Lesson:
 def student_parameters(teacher: TrialParameters, student: Student) -> TrialParameters:
     """The teacher's parameters with the decoder's width scaled, to a multiple of 8.
 
-    A student learns from its teacher's maps instead of from heads of its own, and from the first
-    epoch on with all of its layers, which the teacher's knowledge has to reach.
+    A student learns from its teacher's maps instead of from heads or an average of its own, and
+    from the first epoch on with all of its layers, which the teacher's knowledge has to reach.
     """
     scaled = teacher.decoder_width * student.decoder_width_factor
     width = max(16, round(scaled / _WIDTH_STEP) * _WIDTH_STEP)
-    return replace(teacher, decoder_width=width, deep_supervision=0.0, freeze_epochs=0)
+    return replace(
+        teacher,
+        decoder_width=width,
+        deep_supervision=0.0,
+        freeze_epochs=0,
+        ema_distillation=0.0,
+    )
 
 
 def distilled(lesson: Lesson) -> FinishedNetwork:

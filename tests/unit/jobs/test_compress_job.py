@@ -84,9 +84,12 @@ def test_a_student_has_a_scaled_width_that_a_network_may_have(width, factor, exp
 
 
 def test_a_student_learns_from_its_teacher_alone_and_with_all_layers():
-    teacher = parameters_from({"deep_supervision": 0.4, "freeze_epochs": 2, "ema_decay": 0.9})
+    teacher = parameters_from(
+        {"deep_supervision": 0.4, "freeze_epochs": 2, "ema_decay": 0.9, "ema_distillation": 0.5}
+    )
     student = student_parameters(teacher, Student())
     assert (student.deep_supervision, student.freeze_epochs, student.ema_decay) == (0, 0, 0.9)
+    assert student.ema_distillation == 0
 
 
 def quality(miou=0.5):
