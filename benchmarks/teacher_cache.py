@@ -55,6 +55,8 @@ SMALL = replace(BASE, encoder="mobilenetv3_small_100", decoder="fpn_lite", decod
 #: Views of each way; 0 is fresh augmentation.
 WAYS = (0, 1, 4)
 RATIO = 0.5
+#: What is taught.
+KINDS = ("student", "pruned")
 
 
 class Bench:
@@ -102,7 +104,7 @@ class Bench:
         settings = replace(self.settings(params, self.epochs[kind], seed), views=views)
         cost: dict[str, float] = {"record_s": 0.0, "record_mb": 0.0}
         if views:
-            place = self.out / "teaching"
+            place = self.out / f"teaching-{kind}"
             started = time.process_time()
             answers = recorded(_recording(place, self.teacher, self.dataset, settings))
             cost["record_s"] = time.process_time() - started
@@ -111,7 +113,7 @@ class Bench:
         started = time.process_time()
         done = fit(model, self.dataset, settings, step_loss=loss, reporter=NeverStop())
         cost["cpu_s"] = time.process_time() - started
-        shutil.rmtree(self.out / "teaching", ignore_errors=True)
+        shutil.rmtree(self.out / f"teaching-{kind}", ignore_errors=True)
         return {"kind": kind, "views": views, "seed": seed, "miou": done.scores.miou, **cost}
 
     def network(self, kind: str, seed: int) -> tuple[SegmentationNet, TrialParameters]:
@@ -145,7 +147,7 @@ def table(runs: list[dict[str, Any]]) -> Iterator[str]:
     """A row each kind and way; differences are paired by seed with fresh augmentation."""
     head = f"{'kind':<9}{'views':>6}{'seeds':>6}{'mIoU val':>10}{'sd':>8}{'- fresh':>9}"
     yield head + f"{'CPU s':>8}{'x fresh':>9}{'record s':>10}{'record MB':>11}"
-    for kind in ("student", "pruned"):
+    for kind in KINDS:
         fresh = {r["seed"]: r for r in runs if r["kind"] == kind and r["views"] == 0}
         for views in WAYS:
             some = [r for r in runs if r["kind"] == kind and r["views"] == views]
@@ -173,6 +175,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--tune-epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     dataset = cached_dataset(given.data, size=tuple(given.size), split_seed=0)
@@ -182,7 +185,7 @@ def main() -> None:
     runs = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     done = {(run["kind"], run["views"], run["seed"]) for run in runs}
     for seed in range(given.seeds):
-        for kind in ("student", "pruned"):
+        for kind in given.kinds:
             for views in WAYS:
                 if (kind, views, seed) in done:
                     continue
