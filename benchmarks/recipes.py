@@ -79,6 +79,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "init kaiming": {"init": "kaiming"},
     "init orthogonal": {"init": "orthogonal"},
     "head_bias prior": {"head_bias": "prior"},
+    "ema_distillation 0.5": {"ema_decay": 0.99, "ema_distillation": 0.5},
 }
 #: Recipes that train for a share of the epochs.
 SHORTER: Mapping[str, float] = {"half the epochs": 0.5}

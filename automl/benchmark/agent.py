@@ -10,9 +10,9 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -66,6 +66,10 @@ class Agent(socketserver.ThreadingTCPServer):
         return f"tcp://{named}:{port}"
 
 
+class _AtWorkError(RefusedError):
+    """One job at a time; told so that a client can wait for its turn."""
+
+
 class _Conversation(socketserver.BaseRequestHandler):
     """One client, from the handshake to the answer."""
 
@@ -77,8 +81,10 @@ class _Conversation(socketserver.BaseRequestHandler):
         try:
             greet_client(channel, agent.token)
             _answer(channel, agent)
+        except _AtWorkError as error:
+            self._refuse(channel, agent, {"error": str(error), "busy": True})
         except UsageError as error:
-            self._refuse(channel, agent, str(error))
+            self._refuse(channel, agent, {"error": str(error)})
         except (OSError, RecursionError) as error:
             agent.say(f"{self._who()}: {error}")
         finally:
@@ -87,10 +93,10 @@ class _Conversation(socketserver.BaseRequestHandler):
     def _who(self) -> str:
         return str(self.client_address[0])
 
-    def _refuse(self, channel: Channel, agent: Agent, reason: str) -> None:
-        agent.say(f"{self._who()}: refused: {reason}")
+    def _refuse(self, channel: Channel, agent: Agent, reply: Mapping[str, Any]) -> None:
+        agent.say(f"{self._who()}: refused: {reply['error']}")
         try:
-            channel.send({"error": reason}, seconds=_REPLY_S)
+            channel.send(dict(reply), seconds=_REPLY_S)
         except OSError:
             return  # it went away
 
@@ -101,7 +107,7 @@ def _answer(channel: Channel, agent: Agent) -> None:
         channel.send({"device": to_json(this_device())}, seconds=_REPLY_S)
         return
     if not agent.at_work.acquire(blocking=False):
-        raise RefusedError("the agent is at work for another client: try again later")
+        raise _AtWorkError("the agent is at work for another client: try again later")
     try:
         outcome = _do(channel, frame, agent)
     finally:

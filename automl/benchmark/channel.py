@@ -12,7 +12,7 @@ from automl.benchmark.secret import MAC_SIZE, Token, message_mac, new_nonce
 from automl.errors import UsageError
 
 #: Both ends must speak the same; raised with every change of what is said.
-PROTOCOL = 1
+PROTOCOL = 2
 
 #: For the whole handshake.
 HANDSHAKE_S = 10.0

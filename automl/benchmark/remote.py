@@ -24,9 +24,25 @@ _CONNECT_S = 10.0
 _TRANSFER_S = 120.0
 
 
+class AbsentError(UsageError):
+    """Nothing answers, or it went away while it was at work; it may come back."""
+
+
+class BusyError(UsageError):
+    """The agent is at work for another client; it takes one job at a time."""
+
+
+class JobError(UsageError):
+    """The agent took the job and could not do it; the next one may be done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """An agent at `host`:`port`; every fault of it and of the way there is a UsageError."""
+    """An agent at `host`:`port`.
+
+    Every fault of it and of the way there is a UsageError; `AbsentError`, `BusyError` and
+    `JobError` are those after which it makes sense to go on.
+    """
 
     host: str
     port: int
@@ -64,7 +80,7 @@ class Remote:
     @staticmethod
     def _send_artifact(channel: Channel, content: bytes, at_most: int) -> None:
         if len(content) > at_most:
-            raise UsageError(
+            raise JobError(
                 f"an artifact has {len(content) / 1e6:.1f} MB, and this agent takes "
                 f"{at_most / 1e6:.1f} MB more: raise its --max-mb, or measure fewer at a time"
             )
@@ -79,9 +95,9 @@ class Remote:
                 greet_agent(channel, self.token)
                 yield channel
         except UsageError as error:
-            raise UsageError(f"{where}: {error}") from error
+            raise type(error)(f"{where}: {error}") from error
         except OSError as error:
-            raise UsageError(f"{where}: {error}; is an agent at work there?") from error
+            raise AbsentError(f"{where}: {error}; is an agent at work there?") from error
         except (ValidationError, KeyError, TypeError) as error:
             raise UsageError(f"{where}: the agent's answer is not understood: {error}") from error
 
@@ -89,5 +105,5 @@ class Remote:
 def _received(channel: Channel, seconds: float) -> dict[str, Any]:
     head = channel.receive(_ANSWER, seconds=seconds).head
     if "error" in head:
-        raise UsageError(str(head["error"]))
+        raise (BusyError if head.get("busy") is True else JobError)(str(head["error"]))
     return head

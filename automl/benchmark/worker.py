@@ -58,6 +58,11 @@ def measure_apart(
         return _outcome(process.returncode, answer, errors)
 
 
+def measure_here(job: Job, artifacts: Artifacts) -> Outcome:
+    """Time a job in a new process of this machine, however long it takes."""
+    return measure_apart(job, artifacts, seconds=float("inf"))
+
+
 def _hand_over(process: subprocess.Popen[bytes], job: Job, artifacts: Artifacts) -> None:
     assert process.stdin is not None
     try:
@@ -75,7 +80,9 @@ def _wait(process: subprocess.Popen[bytes], seconds: float, wanted: Callable[[],
     end = time.monotonic() + seconds
     while process.poll() is None:
         if time.monotonic() > end:
-            raise UsageError(f"the job takes longer than the {seconds:g} s that are allowed")
+            raise UsageError(
+                f"the job takes longer than the {seconds:g} s that are allowed (--job-seconds)"
+            )
         if not wanted():
             raise UsageError("the job is not wanted any more")
         time.sleep(_POLL_S)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.target_options import Target, TokenFile, given_together
+
 if TYPE_CHECKING:
     from automl.benchmark.device import Device
     from automl.benchmark.plan import Measure
@@ -29,13 +31,8 @@ def benchmark(
     out: Annotated[
         Path | None, typer.Option(help="Also write all numbers to this Parquet file.")
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Measure there: tcp://HOST:PORT, see automl agent serve."),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="The secret shared with the agent of --target.")
-    ] = None,
+    target: Target = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Time bundles in every combination of runtime, threads and batch; the first is the reference.
 
@@ -72,22 +69,18 @@ def benchmark(
 def _remote(target: str | None, token_file: Path | None) -> Remote | None:
     from automl.benchmark.remote import Remote
     from automl.benchmark.secret import read_token
-    from automl.errors import UsageError
 
-    if target is None and token_file is None:
-        return None
-    if target is None or token_file is None:
-        raise UsageError("--target and --token-file are given together or not at all")
-    return Remote.at(target, read_token(token_file))
+    given = given_together(target, token_file)
+    return None if given is None else Remote.at(given[0], read_token(given[1]))
 
 
 def _measuring(remote: Remote | None) -> tuple[Device, Measure]:
     from automl.benchmark.device import this_device
-    from automl.benchmark.worker import measure_apart
+    from automl.benchmark.worker import measure_here
 
     if remote is not None:
         return remote.device(), remote.measure
-    return this_device(), lambda job, artifacts: measure_apart(job, artifacts, seconds=float("inf"))
+    return this_device(), measure_here
 
 
 def _words(option: str, text: str) -> tuple[str, ...]:

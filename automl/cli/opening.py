@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from automl.agent_stopwatch import DeviceAgent
     from automl.backend import Backend
     from automl.data.dataset import Dataset
     from automl.records import DatasetInfo
@@ -63,11 +64,12 @@ def ray_backend(
     *,
     dashboard: bool = False,
     wait_s: float | None = None,
+    agent: DeviceAgent | None = None,
 ) -> Backend:
     """The backend on the cluster that is named, or on one that is started here.
 
     With `dashboard` Ray's is started, too, and told of; with `wait_s` workers that come by demand
-    are waited for.
+    are waited for; with `agent` latencies are measured there.
     """
     from automl.distributed import connection
 
@@ -79,9 +81,10 @@ def ray_backend(
     )
     if dashboard:
         typer.echo(f"dashboard  {'none on this cluster' if url is None else url}")
+    from automl.agent_stopwatch import AgentStopwatch
     from automl.distributed.growth import wait_for_workers
     from automl.distributed.ray_backend import RayBackend
 
     if wait_s is not None:
         wait_for_workers(experiment, wait_s)
-    return RayBackend(experiment)
+    return RayBackend(experiment, None if agent is None else AgentStopwatch(agent))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.stopping import stoppable
+from automl.cli.target_options import Target, TokenFile, agent_of, place_of
 
 if TYPE_CHECKING:
     from automl.compression.ladder import Ladder, Rung
@@ -47,6 +48,8 @@ def quantize(
     ] = 64,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, max=100_000, help="Timed calls of each file.")] = 60,
+    target: Target = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Try INT8 forms from the least costly on; the first that is accurate and faster wins.
 
@@ -68,6 +71,7 @@ def quantize(
         allow_slower_if_smaller=not faster_only,
         qat_epochs=qat_epochs,
     )
+    agent = agent_of(target, token_file, runtime=runtime, threads=threads)
     plan = plan_quantization(
         QuantizeRequest(
             model=model,
@@ -79,11 +83,14 @@ def quantize(
             calibration_images=calibration_images,
             threads=threads,
             rounds=rounds,
+            timed_on=None if agent is None else agent.processor,
         )
     )
     for line in _plan_lines(plan):
         typer.echo(line)
-    meter = BenchMeter(name=runtime, dataset=plan.dataset, threads=threads, rounds=rounds)
+    meter = BenchMeter(
+        name=runtime, dataset=plan.dataset, threads=threads, rounds=rounds, agent=agent
+    )
     with stoppable(f"; finished rungs are kept in {out}: the same command goes on."):
         done = climb(plan, meter, lambda rung: typer.echo(_row(rung)))
     for line in _closing(done.ladder, done.bundle, out):
@@ -92,10 +99,11 @@ def quantize(
 
 def _plan_lines(plan: QuantizePlan) -> list[str]:
     request, settings, info = plan.request, plan.request.settings, plan.dataset.info
+    place = place_of(request.timed_on)
     return [
         f"model      {request.model}: {plan.subject.name}",
         f"data       {info.name}: {info.counts['train']} train, {info.counts['val']} val images",
-        f"runtime    {request.runtime} on cpu, {request.threads} thread(s), batch 1",
+        f"runtime    {request.runtime} on {place}, {request.threads} thread(s), batch 1",
         f"gates      {_gates(settings)}",
         *(f"note       {note}" for note in plan.notes),
         "",

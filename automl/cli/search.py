@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +18,11 @@ from automl.cli.opening import (
     ray_backend,
 )
 from automl.cli.stopping import stoppable, to_continue
+from automl.cli.target_options import Target, TokenFile, agent_of
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
+    from automl.agent_stopwatch import DeviceAgent
     from automl.backend import Backend
     from automl.space.experiment import Experiment
 
@@ -62,6 +64,8 @@ def search(
         str | None,
         typer.Option(help="Programs that follow the study: tensorboard, mlflow, or both by comma."),
     ] = None,
+    target: Target = None,
+    token_file: TokenFile = None,
     local: Annotated[
         bool, typer.Option("--local", help="Run in this process, without Ray.")
     ] = False,
@@ -102,12 +106,14 @@ def search(
     )
     with stoppable(to_continue(), kept=root):
         experiment = load_checked(space, overrides)
-        _run(experiment, root, where)
+        timing = experiment.target
+        agent = agent_of(target, token_file, runtime=timing.runtime, threads=timing.threads)
+        _run(experiment, root, replace(where, agent=agent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Where:
-    """Where a study runs, and whether it begins anew."""
+    """Where a study runs and is timed, and whether it begins anew."""
 
     local: bool
     address: str | None
@@ -115,6 +121,7 @@ class _Where:
     dashboard: bool = False
     wait_s: float | None = None
     programs: tuple[str, ...] = ()
+    agent: DeviceAgent | None = None
 
 
 def _run(experiment: Experiment, root: Path, where: _Where) -> None:
@@ -131,8 +138,10 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
     console = plain_console()
     from automl.stages.pipeline import run_study
     from automl.stages.study import Study
+    from automl.stages.teaching_room import check_teaching_room
 
     dataset = _dataset(experiment, console)
+    check_teaching_room(experiment, dataset.info)
     for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
         console.print(line, highlight=False, markup=False)
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
@@ -161,21 +170,30 @@ def _run(experiment: Experiment, root: Path, where: _Where) -> None:
 
 @contextmanager
 def _backend(experiment: Experiment, where: _Where) -> Iterator[Backend]:
-    backend = (
-        _local(experiment)
-        if where.local
-        else ray_backend(experiment, where.address, dashboard=where.dashboard, wait_s=where.wait_s)
-    )
+    backend = _local(experiment, where) if where.local else _on_ray(experiment, where)
     try:
         yield backend
     finally:
         backend.close()
 
 
-def _local(experiment: Experiment) -> Backend:
+def _local(experiment: Experiment, where: _Where) -> Backend:
+    from automl.agent_stopwatch import AgentStopwatch
     from automl.backend import LocalBackend
 
-    return LocalBackend(experiment)
+    if where.agent is None:
+        return LocalBackend(experiment)
+    return LocalBackend(experiment, AgentStopwatch(where.agent))
+
+
+def _on_ray(experiment: Experiment, where: _Where) -> Backend:
+    return ray_backend(
+        experiment,
+        where.address,
+        dashboard=where.dashboard,
+        wait_s=where.wait_s,
+        agent=where.agent,
+    )
 
 
 def _seconds(text: str | None) -> float | None:

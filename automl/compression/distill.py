@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import torch
@@ -15,9 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from automl.compression.matching import FeatureMatching
+from automl.compression.recorded import RecordedTeacher
 
 #: A loss (a scalar) of logits (N, K, H, W) and labels (N, H, W).
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+#: The same of a model, its normalised images (N, 3, H, W) and labels: a step's loss.
+TaskOfStep = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What a teacher says of a batch; features are there where they are learnt from."""
+
+    logits_nkhw: Tensor
+    features_nchw: Tensor | None
+    stages: Sequence[Tensor] = ()
 
 
 class FeatureNet(Protocol):
@@ -111,30 +126,60 @@ class DistillationLoss(nn.Module):
         if settings.channel_weight > 0 and student_channels != teacher_channels:
             self.adapter = _adapter(student_channels, teacher_channels, seed)
         self.matching = matching
+        self._recorded: RecordedTeacher | None = None
         frozen = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         self._teacher = (frozen.to(memory_format=torch.channels_last),)
 
+    def recall(self, recorded: RecordedTeacher) -> None:
+        """From now on take the teacher's answers of samples that are told from what is recorded.
+
+        Raises ValueError where stages are matched, which are not recorded.
+        """
+        if self.matching is not None:
+            raise ValueError("stages are matched, and those of a teacher are not recorded")
+        self._recorded = recorded
+
+    def of_samples(self, samples_n: Tensor) -> TaskOfStep:
+        """The loss of a batch of these samples."""
+        return partial(self._of, samples_n=samples_n)
+
     def forward(self, model: nn.Module, images_nchw: Tensor, target_nhw: Tensor) -> Tensor:
         """The loss of the student `model` on normalised images (N, 3, H, W), a scalar."""
+        return self._of(model, images_nchw, target_nhw, samples_n=None)
+
+    def _of(
+        self,
+        model: nn.Module,
+        images_nchw: Tensor,
+        target_nhw: Tensor,
+        *,
+        samples_n: Tensor | None,
+    ) -> Tensor:
         settings = self.settings
         student_nkhw, student_nchw, student_stages = self._outputs(model, images_nchw)
         with torch.no_grad():
-            teacher_nkhw, teacher_nchw, teacher_stages = self._outputs(
-                self._teacher_on(images_nchw.device), images_nchw
-            )
+            teacher = self._answers(images_nchw, samples_n)
         loss = self.task_loss(student_nkhw, target_nhw)
         if settings.logit_weight > 0:
-            pixel = pixel_distillation(student_nkhw, teacher_nkhw, settings.temperature)
+            pixel = pixel_distillation(student_nkhw, teacher.logits_nkhw, settings.temperature)
             loss = loss + settings.logit_weight * pixel
         if settings.channel_weight > 0:
+            assert teacher.features_nchw is not None
             adapted_nchw = self.adapter(student_nchw)
+            features_nchw = _resized(teacher.features_nchw, adapted_nchw)
             channel = channel_distillation(
-                adapted_nchw, _resized(teacher_nchw, adapted_nchw), settings.channel_temperature
+                adapted_nchw, features_nchw, settings.channel_temperature
             )
             loss = loss + settings.channel_weight * channel
         if self.matching is not None:
-            loss = loss + settings.feature_weight * self.matching(student_stages, teacher_stages)
+            loss = loss + settings.feature_weight * self.matching(student_stages, teacher.stages)
         return loss
+
+    def _answers(self, images_nchw: Tensor, samples_n: Tensor | None) -> _Answers:
+        """What the teacher says of images, or said of these samples."""
+        if self._recorded is not None and samples_n is not None:
+            return _Answers(*self._recorded.answers(samples_n, images_nchw))
+        return _Answers(*self._outputs(self._teacher_on(images_nchw.device), images_nchw))
 
     def _outputs(
         self, model: nn.Module, images_nchw: Tensor

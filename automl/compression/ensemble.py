@@ -70,6 +70,10 @@ class Renormalised(nn.Module):
         """The network's logits and features."""
         return cast("Any", self.network).forward_with_features(self._own(images_nchw))
 
+    def forward_coarse(self, images_nchw: Tensor) -> Any:
+        """The network's logits before enlargement, and its features."""
+        return cast("Any", self.network).forward_coarse(self._own(images_nchw))
+
     def forward_with_stages(self, images_nchw: Tensor) -> Any:
         """The network's logits, features and stages."""
         return cast("Any", self.network).forward_with_stages(self._own(images_nchw))

@@ -35,13 +35,15 @@ class Batch:
     """Images (N, H, W, 3) uint8 RGB, and masks (N, H, W) int64 with 255 where ignored.
 
     After mixup the masks of the partners are the second ones, and `first_share` is what is left of
-    the first images: the loss is to be mixed alike.
+    the first images: the loss is to be mixed alike. Of fixed views `samples_n` (N,) are the numbers
+    of what the batch holds: the view's times the rows of the split, plus the row.
     """
 
     images_nhwc: torch.Tensor
     masks_nhw: torch.Tensor
     second_masks_nhw: torch.Tensor | None = None
     first_share: float = 1.0
+    samples_n: torch.Tensor | None = None
 
     def pinned(self) -> Batch:
         """The same in memory that a GPU copies from while the host goes on."""
@@ -64,9 +66,10 @@ class BatchSettings:
     order. `augmentation` is the name of a built-in policy, or a declared one. `cutmix`, `classmix`,
     `copy_paste` and `mixup` are the probabilities of these mixes for each global batch
     (`data/mixing`). `oversample`, in training, says which images come more often than others
-    (`data/oversampling.py`). `loader_workers` threads prepare batches ahead; 0 prepares each when
-    asked. `pinned` batches lie in memory that a GPU copies from while the host goes on; it needs
-    one.
+    (`data/oversampling.py`). With `views` above 0 an image is augmented in so many ways
+    alone, which the epochs go through in turn; nothing is mixed then. `loader_workers` threads
+    prepare batches ahead; 0 prepares each when asked. `pinned` batches lie in memory that a GPU
+    copies from while the host goes on; it needs one.
     """
 
     batch_size: int
@@ -76,6 +79,7 @@ class BatchSettings:
     copy_paste: float = 0.0
     mixup: float = 0.0
     oversample: str = "none"
+    views: int = 0
     seed: int = 0
     shuffle: bool = False
     global_rank: int = 0
@@ -99,11 +103,21 @@ class BatchSettings:
         if self.oversample not in OVERSAMPLING:
             names = ", ".join(OVERSAMPLING)
             raise ValueError(f"oversample must be one of {names}, got {self.oversample!r}")
+        check_views(self.views, [mix for mix in MIXES if getattr(self, mix)])
         if self.seed < 0 or self.loader_workers < 0:
             raise ValueError(
                 "seed and loader_workers must not be negative, "
                 f"got {self.seed} and {self.loader_workers}"
             )
+
+
+def check_views(views: int, mixes: Sequence[str]) -> None:
+    """Raise ValueError where views cannot be fixed: partners of mixes change with the epoch."""
+    if views < 0 or (views > 0 and mixes):
+        raise ValueError(
+            "views must be at least 0, and 0 where images are mixed, "
+            f"got {views} with {', '.join(mixes) if mixes else 'no mix'}"
+        )
 
 
 def num_batches(length: int, settings: BatchSettings) -> int:
@@ -196,8 +210,16 @@ class EpochPlan:
             masks_nhw=_labels([sample.mask_hw for sample in samples]),
             second_masks_nhw=_labels(seconds) if seconds else None,
             first_share=layers[-1].share if seconds else 1.0,
+            samples_n=self._numbers(rows[list(mine)]) if settings.views else None,
         )
         return batch.pinned() if settings.pinned else batch
+
+    def _numbers(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(self._view * len(self.split) + rows)
+
+    @property
+    def _view(self) -> int:
+        return self.epoch % self.settings.views
 
     def _layers(self, number: int) -> list[Layer]:
         """The mixes of global batch `number`, in their order."""
@@ -237,6 +259,10 @@ class EpochPlan:
         image, mask = self.split.image(row), self.split.mask(row)
         if self.settings.augmentation == "none":
             return Sample(image, mask)
+        if self.settings.views:
+            # As the epoch of the view's number would augment the row's first appearance.
+            fixed = np.random.SeedSequence([self.settings.seed, self._view, _AUGMENT, row])
+            return Sample(*self.augmentation(image, mask, int(fixed.generate_state(1)[0])))
         position = (number * self.settings.batch_size + place) % len(self._rows)
         repeat = int(self._repeats[position])
         sequence = self._sequence(_AUGMENT, row, *([repeat] if repeat else []))

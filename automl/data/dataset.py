@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
+from automl.data.columns import column_rows, mapped_batches
 from automl.errors import DataError
 from automl.records import IGNORE, SPLITS, DatasetInfo, Split, from_json, to_json
 
@@ -45,8 +46,8 @@ class ArrowSplit:
         self.size = size
         height, width = size
         batches = _record_batches(path, image_bytes=height * width * 3, mask_bytes=height * width)
-        self._images = [_rows(batch, "image", (height, width, 3)) for batch in batches]
-        self._masks = [_rows(batch, "mask", (height, width)) for batch in batches]
+        self._images = [column_rows(batch, "image", (height, width, 3)) for batch in batches]
+        self._masks = [column_rows(batch, "mask", (height, width)) for batch in batches]
         self._names = [batch.column("name") for batch in batches]
         self._length = sum(len(rows) for rows in self._images)
         self._batch_rows = max(1, len(self._images[0])) if self._images else 1
@@ -172,14 +173,13 @@ def _read_document(root: Path) -> _Document:
 def _record_batches(path: Path, *, image_bytes: int, mask_bytes: int) -> list[Any]:
     expected = split_schema(image_bytes, mask_bytes)
     try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        schema, batches = mapped_batches(path)
     except FileNotFoundError:
         raise DataError(f"{path}: missing: import the dataset again") from None
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: damaged, import the dataset again: {error}") from error
-    if not reader.schema.equals(expected):
-        raise DataError(f"{path}: its columns must be {expected}, got {reader.schema}")
+    if not schema.equals(expected):
+        raise DataError(f"{path}: its columns must be {expected}, got {schema}")
     return batches
 
 
@@ -192,12 +192,3 @@ def split_schema(image_bytes: int, mask_bytes: int) -> Any:
             pa.field("mask", pa.binary(mask_bytes), nullable=False),
         ]
     )
-
-
-def _rows(batch: Any, column: str, shape: tuple[int, ...]) -> UInt8:
-    """The rows of a column as one array over the mapped memory: no bytes are copied."""
-    array = batch.column(column)
-    values = np.frombuffer(array.buffers()[1], dtype=np.uint8)
-    size = int(np.prod(shape))
-    first = array.offset * size
-    return values[first : first + len(array) * size].reshape(len(array), *shape)

@@ -6,7 +6,6 @@ so it needs no file system in common with the rest.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from automl.distributed.carried import Carried, received, sent
 from automl.errors import AutomlError, StudyError, TrialError, UsageError
 from automl.jobs.stopwatch import Timing, time_files
 from automl.measurement.latency import LatencyStats
@@ -63,10 +63,8 @@ class ProbeStopwatch:
             StudyError: the node has gone, or does not answer.
             TrialError: the process that timed was lost twice, as when memory runs out.
         """
-        # One reference a file, so that the node fetches them one after another.
-        files = {name: ray.put(artifact.read_bytes()) for name, artifact in artifacts.items()}
         stats: dict[str, LatencyStats] = _answer(
-            self.node, _on(self.node, _time).remote(files, timing), _ANSWER_S
+            self.node, _on(self.node, _time).remote(sent(artifacts), timing), _ANSWER_S
         )
         return stats
 
@@ -115,13 +113,9 @@ def _on(node: ProbeNode, function: Any) -> Any:
     )(function)
 
 
-def _time(files: Mapping[str, ray.ObjectRef], timing: Timing) -> dict[str, LatencyStats]:
+def _time(files: Carried, timing: Timing) -> dict[str, LatencyStats]:
     """Time files that came as references to their bytes; runs on the node."""
-    with tempfile.TemporaryDirectory(prefix="automl-probe-") as scratch:
-        artifacts = {}
-        for index, (name, content) in enumerate(files.items()):
-            artifacts[name] = Path(scratch) / f"{index}.onnx"
-            artifacts[name].write_bytes(ray.get(content))
+    with received(files) as artifacts:
         return time_files(artifacts, timing)
 
 

@@ -9,17 +9,19 @@ from typing import Any, TypeVar
 
 import ray
 
+from automl.agent_stopwatch import AgentStopwatch
 from automl.backend import JobFault, Say
 from automl.conductor.conductor import Conductor
 from automl.distributed.cluster import RayCluster
 from automl.distributed.devices import trains_on_gpu
 from automl.distributed.fleet import Demand, ElasticFleet
 from automl.distributed.gpu_sharing import cap_memory, narrowed
-from automl.distributed.probe import find_probe, probe_stopwatch
+from automl.distributed.probe import RESOURCE, ProbeNode, find_probe, probe_stopwatch
+from automl.distributed.relay import relay_stopwatch
 from automl.distributed.study_metrics import StudyMetrics
 from automl.distributed.tune_run import TuneSettings, run_on_tune
 from automl.distributed.worker_group import train_in_worker_group
-from automl.errors import StudyError
+from automl.errors import StudyError, UsageError
 from automl.jobs.context import JobContext
 from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.jobs.trial import run_trial
@@ -84,10 +86,26 @@ def _metrics(conductor: Conductor, context: JobContext, trials_at_a_time: int) -
     )
 
 
-class RayBackend:
-    """Runs one Ray trial a configuration; connected by `connection.connect` before."""
+def stopwatch_of(probe: ProbeNode | None, agent: AgentStopwatch | None) -> Stopwatch:
+    """Who times on a cluster; raises UsageError where both would, StudyError without an answer."""
+    if probe is not None and agent is not None:
+        raise UsageError(
+            f"--target: given {agent.agent.target} on a cluster whose node {probe.address} has the "
+            f"resource {RESOURCE}; allowed: one of them, since times of two machines do not "
+            "compare. Leave out --target, or stop that node (`ray stop`)"
+        )
+    if agent is not None:
+        return relay_stopwatch(agent)
+    return StopwatchHere() if probe is None else probe_stopwatch(probe)
 
-    def __init__(self, experiment: Experiment) -> None:
+
+class RayBackend:
+    """Runs one Ray trial a configuration; connected by `connection.connect` before.
+
+    With an `agent` latencies are measured there; a cluster with a node that times is refused then.
+    """
+
+    def __init__(self, experiment: Experiment, agent: AgentStopwatch | None = None) -> None:
         self._experiment = experiment
         self._on_gpu = trains_on_gpu(experiment.train)
         self._probe = find_probe([node for node in ray.nodes() if node["Alive"]])
@@ -97,9 +115,7 @@ class RayBackend:
         self._num_nodes = len(nodes)
         self._group = group_of(experiment.train, on_gpu=self._on_gpu)
         self._slots = slots_of(nodes, self._group, wanted=experiment.search.concurrent)
-        self._stopwatch: Stopwatch = (
-            StopwatchHere() if self._probe is None else probe_stopwatch(self._probe)
-        )
+        self._stopwatch = stopwatch_of(self._probe, agent)
 
     def describe(self) -> str:
         """One line for the user."""
@@ -119,7 +135,7 @@ class RayBackend:
         return self._slots.threads
 
     def stopwatch(self) -> Stopwatch:
-        """The cluster's probe node where it has one; else each process times for itself."""
+        """The agent or the probe node where there is one; else each process times for itself."""
         return self._stopwatch
 
     def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:

@@ -43,6 +43,7 @@ from automl.jobs.applied_recipe import (
     other_layer_decay,
     other_learning_rate,
     other_schedule,
+    other_self_distillation,
 )
 from automl.jobs.applied_steps import other_optimizer, other_weight_decay
 from automl.jobs.live import Live, Proof, Sample
@@ -150,6 +151,7 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         "layer_decay": Proof(other_layer_decay, needs=("optimizer",)),
         "freeze_epochs": Proof(other_freezing),
         "ema_decay": Proof(other_average),
+        "ema_distillation": Proof(other_self_distillation, needs=("ema_decay",)),
         "weight_decay": Proof(other_weight_decay),
         "batch_size": Proof(other_batch_size),
     }

@@ -10,6 +10,7 @@ from torch import nn
 from automl.jobs.applied_loss import equal
 from automl.jobs.live import Live, listed
 from automl.training.deep_supervision import DeepSupervision
+from automl.training.self_distillation import teaches_from
 from automl.training.shapes import SHAPES, level_after
 
 #: Steps of the run at which the optimizer's rate is read.
@@ -89,6 +90,28 @@ def other_average(live: Live) -> str | None:
     if not equal(average.decay, wanted):
         return f"a decay of {average.decay:g}"
     return None if live.run.trained_model is average.model else "an average that nothing scores"
+
+
+def other_self_distillation(live: Live) -> str | None:
+    """Who teaches, and by which weight, at the last step before the second half and at the first.
+
+    Both are set as a step does.
+    """
+    stepper, module, wanted = live.run.stepper, live.run.module, live.params.ema_distillation
+    first = teaches_from(stepper.timetable.total)
+    tutors = []
+    for step in (first - 1, first):
+        stepper.set_tutor(step)
+        tutors.append(module.tutor)
+    module.tutor = None
+    early, tutor = tutors
+    if early is not None and first > 0:
+        return f"a teacher at step {first} of {stepper.timetable.total} already"
+    if tutor is None:
+        return None if wanted == 0 else "no teacher"
+    if stepper.average is None or tutor.model is not stepper.average.model:
+        return "another teacher than the average"
+    return None if equal(tutor.weight, wanted) else f"{tutor.weight:g}"
 
 
 def other_deep_supervision(live: Live) -> str | None:

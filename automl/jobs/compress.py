@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from automl.compression.pace import Pace
-from automl.errors import TrialError
+from automl.errors import StudyError, TrialError
 from automl.jobs.beginning import beginning_of
 from automl.jobs.candidates import ARTIFACT, RECORD, FinishedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
@@ -23,7 +23,7 @@ from automl.jobs.costs import export_wrapped, size_measurements
 from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
 from automl.jobs.network import restore_network
 from automl.jobs.pruning_gate import PRUNING_VERDICT, pace_of_student
-from automl.jobs.students import Lesson, distilled
+from automl.jobs.students import TEACHER_CACHE, Lesson, distilled
 from automl.records import Candidate, Lineage, TrialConfig, from_json, to_json
 from automl.space.parameters import parameters_from
 from automl.space.policies.searched import policy_parameters
@@ -63,7 +63,7 @@ class CompressOutcome:
 def compress_candidate(job: CompressJob) -> CompressOutcome:
     """Make the candidates of one job; a fault is told in the outcome, and costs only this job.
 
-    Raises StudyError where the disk is full.
+    Raises StudyError where the disk is full, or whatever else the other jobs would meet, too.
     """
     folder = job.context.folder
     if _is_done(job):
@@ -72,6 +72,8 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
         with torch_threads(job.context.threads):
             network = _trained(job) if job.student is None else _distilled(job)
             _write_candidates(job, network)
+    except StudyError:
+        raise  # the study's fault, not this network's
     except Exception as error:
         if is_disk_full(error):
             raise no_room(f"{folder.candidates}, or a scratch file") from error
@@ -88,11 +90,12 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
 
 
 def _verdicts(job: CompressJob) -> list[str]:
-    """What became of pruning and of INT8."""
+    """What became of the teacher's cache, of pruning and of INT8."""
     file = job.context.folder.candidate(_float_id(job)) / RECORD
-    pruning = _record(file).lineage.recipe.get(PRUNING_VERDICT)
+    recipe = _record(file).lineage.recipe
     ladder = ladder_of(job.context.folder, job.name)
-    told = [] if pruning is None else [f"pruning {pruning}"]
+    kinds = {"teacher cache": TEACHER_CACHE, "pruning": PRUNING_VERDICT}
+    told = [f"{kind} {recipe[name]}" for kind, name in kinds.items() if name in recipe]
     return told if ladder is None else [*told, ladder.reason]
 
 

@@ -183,8 +183,9 @@ def _check_processor(context: JobContext) -> None:
     if before not in (None, now):
         raise UsageError(
             f"{context.study_root}: its latencies were measured on {before}; given: {now}, whose "
-            "times do not compare with them. Continue on a machine, or with a latency_probe node, "
-            "that has the first; else choose another --out, or start anew with --overwrite"
+            "times do not compare with them. Continue on a machine, with a latency_probe node or "
+            "with the agent of --target that has the first; else choose another --out, or start "
+            "anew with --overwrite"
         )
 
 

@@ -55,6 +55,10 @@ class StudyMeter:
         """The runtime's name."""
         return self.context.experiment.target.runtime
 
+    def cpu(self) -> str:
+        """The processor that the stopwatch times on."""
+        return self.context.stopwatch.cpu()
+
     def quality(self, artifact: Path) -> Quality:
         """What a file scores on val; kept beside the file, where the ranking finds it."""
         dataset = self.context.dataset()

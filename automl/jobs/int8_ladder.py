@@ -46,6 +46,9 @@ class Meter(Protocol):
     def runtime(self) -> str:
         """The runtime's name."""
 
+    def cpu(self) -> str:
+        """The processor that it times on."""
+
     def quality(self, artifact: Path) -> Quality:
         """What a file scores on val."""
 

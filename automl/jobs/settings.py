@@ -62,6 +62,7 @@ def _recipe(params: TrialParameters, train: TrainSettings) -> Recipe:
         layer_decay=params.layer_decay,
         freeze_epochs=params.freeze_epochs,
         ema_decay=params.ema_decay,
+        ema_distillation=params.ema_distillation,
         early_stop=early_stop_of(train),
         sync_batch_norm=train.sync_batch_norm,
     )

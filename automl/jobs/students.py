@@ -19,6 +19,7 @@ from automl.jobs.narrowing import Narrowing, narrow_and_tune
 from automl.jobs.network import build_network
 from automl.jobs.settings import combined_loss, fit_settings
 from automl.jobs.speed import wanted_of, with_fastest, without_compiling
+from automl.jobs.teaching import Recording, mixes_of, recorded, views_for
 from automl.models.build import SegmentationNet
 from automl.records import Lineage, Scalar, TrialConfig
 from automl.space.compression import CompressSettings, Student
@@ -28,6 +29,9 @@ from automl.training.loop import fit
 from automl.training.settings import FitSettings
 
 _WIDTH_STEP = 8
+
+#: Where a student's recipe says whether its teacher's answers were recorded.
+TEACHER_CACHE = "teacher_cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +59,18 @@ class Lesson:
 def student_parameters(teacher: TrialParameters, student: Student) -> TrialParameters:
     """The teacher's parameters with the decoder's width scaled, to a multiple of 8.
 
-    A student learns from its teacher's maps instead of from heads of its own, and from the first
-    epoch on with all of its layers, which the teacher's knowledge has to reach.
+    A student learns from its teacher's maps instead of from heads or an average of its own, and
+    from the first epoch on with all of its layers, which the teacher's knowledge has to reach.
     """
     scaled = teacher.decoder_width * student.decoder_width_factor
     width = max(16, round(scaled / _WIDTH_STEP) * _WIDTH_STEP)
-    return replace(teacher, decoder_width=width, deep_supervision=0.0, freeze_epochs=0)
+    return replace(
+        teacher,
+        decoder_width=width,
+        deep_supervision=0.0,
+        freeze_epochs=0,
+        ema_distillation=0.0,
+    )
 
 
 def distilled(lesson: Lesson) -> FinishedNetwork:
@@ -84,10 +94,13 @@ def distilled(lesson: Lesson) -> FinishedNetwork:
             dataset=dataset,
             seed=lesson.config.seed,
         )
+        settings = _settings(lesson, params, epochs)
+        if settings.views > 0:
+            loss.recall(recorded(_recording(lesson, teaching, settings)))
         # The loss reads the decoder's features, which is no call of the network: nothing to
         # compile.
         settings = with_fastest(
-            _settings(lesson, params, epochs),
+            settings,
             without_compiling(wanted_of(lesson.context.experiment.train)),
             checkpoints.parent,
             trained=(narrowed, loss),
@@ -173,7 +186,29 @@ def _settings(lesson: Lesson, params: TrialParameters, epochs: int) -> FitSettin
         learning_rate=experiment.compress.learning_rate,
     )
     policy = experiment.policy(lesson.config.params)
-    return settings if policy is None else replace(settings, augmentation=policy)
+    return replace(
+        settings,
+        augmentation=settings.augmentation if policy is None else policy,
+        views=views_for(experiment.compress, params),
+    )
+
+
+def _recording(lesson: Lesson, teaching: nn.Module, settings: FitSettings) -> Recording:
+    return Recording(
+        place=lesson.context.folder.teaching,
+        teacher=teaching,
+        dataset=lesson.context.dataset(),
+        settings=settings,
+        compress=lesson.compress,
+    )
+
+
+def _cache_verdict(lesson: Lesson) -> str:
+    params = student_parameters(lesson.teacher.params, lesson.student)
+    views = views_for(lesson.compress, params)
+    if views == 0:
+        return f"not used: the trial mixes images ({', '.join(mixes_of(params))})"
+    return f"{views} view{'s' if views > 1 else ''}"
 
 
 def _recipe(lesson: Lesson, inherited: int) -> dict[str, Scalar]:
@@ -189,6 +224,8 @@ def _recipe(lesson: Lesson, inherited: int) -> dict[str, Scalar]:
     }
     if compress.feature_weight > 0:
         recipe["feature_weight"] = compress.feature_weight
+    if compress.teacher_cache is not None:
+        recipe[TEACHER_CACHE] = _cache_verdict(lesson)
     if lesson.peers:
         recipe["teachers"] = ", ".join(one.name for one in (lesson.teacher, *lesson.peers))
     how = {name: getattr(student, name) for name in PruningSettings.model_fields}

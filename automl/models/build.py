@@ -64,6 +64,12 @@ class SegmentationNet(nn.Module):
         _check_size(images_nchw)
         return self._decoded(self.encoder(images_nchw))
 
+    def forward_coarse(self, images_nchw: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the logits before enlargement (N, K, H/stride, W/stride), and the features."""
+        _check_size(images_nchw)
+        features_nchw = self.decoder(self.encoder(images_nchw))
+        return self.head(features_nchw), features_nchw
+
     def forward_with_maps(self, images_nchw: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Give the logits (N, K, H, W) and the encoder's maps (N, C, H/stride, W/stride)."""
         _check_size(images_nchw)

@@ -133,6 +133,15 @@ Int8 = Annotated[
 ]
 
 
+class TeacherCache(Settings):
+    """Teachers' answers, recorded once, instead of a forward pass of the teacher in every step."""
+
+    views: Count = 4
+    """Augmented views of each training image that a student goes through in turn, one an epoch."""
+    max_gb: Positive = 4.0
+    """Largest size on disk of the answers of one teacher, in GB (1e9 bytes)."""
+
+
 class CompressSettings(Settings):
     """What happens to the best trials: distillation into students, then INT8."""
 
@@ -161,6 +170,10 @@ class CompressSettings(Settings):
     """Weight of the channel-wise feature distillation beside the task's loss."""
     feature_weight: NotNegative = 0.0
     """Weight of the matching of the encoder's stages, beside the task's loss; 0: none."""
+    teacher_cache: TeacherCache | None = None
+    """Record what a teacher says of fixed augmented views of each training image, such as {views:
+    4}; null: it computes in every step, on images augmented anew. A trial that mixes images is
+    taught without it."""
     int8: Int8 = Field(default=Int8Settings(), json_schema_extra={"default": True})
     """Whether to quantize every candidate to INT8, too, and what that must keep to; true: with
     these defaults."""
@@ -177,7 +190,7 @@ class CompressSettings(Settings):
         return self.epochs if student.epochs is None else student.epochs
 
     @model_validator(mode="after")
-    def _check_steps(self) -> Self:
+    def _check_students(self) -> Self:
         named: list[tuple[KeyPath, Student]] = [
             (("students", i, "steps"), student) for i, student in enumerate(self.students)
         ]
@@ -188,6 +201,10 @@ class CompressSettings(Settings):
             for path, s in named
             if s.steps > self.epochs_of(s)
         ]
+        if self.teacher_cache is not None and self.feature_weight > 0:
+            allowed = "null where feature_weight is above 0: the encoder's stages are not recorded"
+            given = self.teacher_cache.model_dump()
+            faults.append(wrong_value(("teacher_cache",), given, allowed, []))
         if faults:
             raise_faults(faults)
         return self
@@ -195,5 +212,5 @@ class CompressSettings(Settings):
     @model_serializer(mode="wrap")
     def _as_declared(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         added: dict[str, Any] = {"family": None, "min_pruning_speedup": 1.05, "feature_weight": 0.0}
-        added["teachers"] = "own"
+        added |= {"teachers": "own", "teacher_cache": None}
         return _without(handler(self), added)

@@ -51,6 +51,7 @@ class TrialParameters:
     layer_decay: float = 1.0
     freeze_epochs: int = 0
     ema_decay: float = 0.0
+    ema_distillation: float = 0.0
     weight_decay: float = 1e-2
     batch_size: int = 8
 
@@ -60,6 +61,10 @@ class TrialParameters:
             for name, limits in PARAMETERS.items()
             if not limits.accept(getattr(self, name))
         ]
+        if not faults and self.ema_distillation > 0 and self.ema_decay == 0:
+            faults.append(
+                f"ema_distillation: given {self.ema_distillation!r}; allowed without ema_decay: 0"
+            )
         if faults:
             raise SpaceError("\n".join(faults))
 

@@ -10,6 +10,7 @@ from automl.records import Scalar
 from automl.space.domains import Choice, Domain, IntRange
 from automl.space.faults import Fault, FaultsError, unknown_key, value_text, wrong_value
 from automl.space.limits import Limits
+from automl.space.needs import need_faults
 from automl.space.parameter_table import PARAMETERS
 
 
@@ -133,6 +134,8 @@ def space_faults(
             continue
         faults += [fault.under(name) for fault in _limit_faults(vocabulary[name], domain)]
         faults += [fault.under(name, "when") for fault in _condition_faults(name, domains)]
+    if vocabulary is PARAMETERS:
+        faults += need_faults(domains)
     try:
         _sorter(domains).prepare()
     except CycleError as error:

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.agent_stopwatch import DeviceAgent
 from automl.benchmark.job import Entry, Job, digest
-from automl.benchmark.worker import measure_apart
+from automl.benchmark.plan import Measure
+from automl.benchmark.worker import measure_here
 from automl.bundle.batched import batched
 from automl.bundle.evaluation import confusion_of
 from automl.bundle.runtimes import READS_BUNDLES, RUNTIMES, Run
@@ -21,20 +23,29 @@ from automl.compression.ladder import Quality, Speed
 from automl.data.dataset import Dataset
 from automl.jobs.int8_ladder import quality_of_measurements
 from automl.jobs.scoring import quality_measurements
+from automl.measurement.processor import cpu_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchMeter:
-    """Scores on val here; times in a process of its own, `rounds` calls of each file in turns."""
+    """Scores on val here; `rounds` calls of each file are timed in turns.
+
+    They are in a process of its own, here or where there is an `agent` on its device.
+    """
 
     name: str
     dataset: Dataset
     threads: int
     rounds: int
+    agent: DeviceAgent | None = None
 
     def runtime(self) -> str:
         """The runtime's name."""
         return self.name
+
+    def cpu(self) -> str:
+        """The processor that times."""
+        return cpu_model() if self.agent is None else self.agent.processor
 
     def quality(self, artifact: Path) -> Quality:
         """What a file scores on val in the runtime."""
@@ -58,8 +69,12 @@ class BenchMeter:
         )
         job = Job(entries=entries, threads=self.threads, rounds=self.rounds)
         artifacts = {digest(content): content for content in files.values()}
-        before, after = measure_apart(job, artifacts, seconds=float("inf")).timings
+        before, after = self._measure(job, artifacts).timings
         return Speed.of(before.stats, after.stats, threads=self.threads)
+
+    @property
+    def _measure(self) -> Measure:
+        return measure_here if self.agent is None else self.agent.measure
 
     @property
     def _batch(self) -> tuple[int, ...]:

@@ -22,7 +22,8 @@ def claim(out: Path, asked: Mapping[str, Any], *, source: Path, what: str) -> No
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if before != asked:
-            changed = ", ".join(name for name in asked if before.get(name) != asked[name])
+            names = {**asked, **before}
+            changed = ", ".join(name for name in names if before.get(name) != asked.get(name))
             raise UsageError(
                 f"--out: {out} holds {what} of another request (other: {changed}); choose a new "
                 "or an empty folder"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from automl.backend import JobFault
 from automl.errors import StudyError
 from automl.jobs.compress import CompressJob, CompressOutcome, compress_candidate
+from automl.jobs.teaching import forget_answers
 from automl.ranking import pareto_front
 from automl.records import Candidate, Objective, TrialResult, TrialStatus, from_json
 from automl.space.compression import CompressSettings
@@ -26,6 +27,7 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
     for job, answer in study.backend.map_jobs(compress_candidate, jobs):
         outcomes[job.name] = outcome_of(answer)
         study.narrator.say(f"compress: {job.name}: {outcomes[job.name].summary}")
+    forget_answers(study.folder)
     candidates = [
         candidate for job in jobs for candidate in _load(study, outcomes[job.name].candidate_ids)
     ]

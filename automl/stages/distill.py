@@ -184,5 +184,7 @@ def _bundle(plan: DistillPlan, meter: Meter, gain: Gain) -> Path:
         seeds={"study": gain.seed, "split": plan.sources[0].experiment.data.split_seed},
     )
     speed = meter.speed(artifact, artifact)
-    timed = Timed(stats=speed.float_stats, runtime=meter.runtime(), threads=request.threads)
+    timed = Timed(
+        stats=speed.float_stats, runtime=meter.runtime(), cpu=meter.cpu(), threads=request.threads
+    )
     return write_made_bundle(request.out / "bundle", made, timed, plan.dataset)

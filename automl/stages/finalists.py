@@ -17,6 +17,7 @@ from automl.backend import JobFault
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.retrain import RetrainJob, RetrainOutcome, retrain_trial
 from automl.jobs.speed import keep_choice, read_choice
+from automl.jobs.teaching import forget_answers
 from automl.measurement.repeats import MeanInterval, mean_interval
 from automl.records import Candidate, Split, TrialResult, from_json
 from automl.space.experiment import Experiment
@@ -181,6 +182,8 @@ def _export(
         study.narrator.say(f"finalists: {job.name} with seed {seed}: {outcome.summary}")
         for candidate_id in outcome.candidate_ids:
             made.setdefault(candidate_id, {})[seed] = _load(study, job, candidate_id)
+    for job in jobs:
+        forget_answers(job.context.folder)
     return made
 
 

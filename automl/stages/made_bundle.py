@@ -15,7 +15,6 @@ from automl.bundle.writing import write_bundle
 from automl.data.dataset import Dataset
 from automl.jobs.scoring import score_file
 from automl.measurement.latency import LatencyStats
-from automl.measurement.processor import cpu_model
 from automl.records import Lineage, Normalisation, Scalar, Split
 from automl.stages.export import golden_images
 from automl.store.atomic import replace_folder, staged_path
@@ -40,10 +39,11 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """How long the file took in a runtime with so many threads."""
+    """How long the file took in a runtime with so many threads, on the processor `cpu`."""
 
     stats: LatencyStats
     runtime: str
+    cpu: str
     threads: int
 
 
@@ -81,7 +81,7 @@ def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
             p50_ms=timed.stats.p50_ms,
             p95_ms=timed.stats.p95_ms,
             cpu_p50_ms=timed.stats.cpu_p50_ms if timed.threads == 1 else None,
-            device=f"cpu: {cpu_model()}",
+            device=f"cpu: {timed.cpu}",
             runtime=timed.runtime,
             threads=timed.threads,
             batch=1,

@@ -118,7 +118,9 @@ def _made(plan: PrunePlan, meter: Meter, whole: _File, ratio: float) -> Point:
     point = replace(point, pace=pace)
     if not pace.accepted:
         return point
-    timed = Timed(stats=speed.int8_stats, runtime=meter.runtime(), threads=request.threads)
+    timed = Timed(
+        stats=speed.int8_stats, runtime=meter.runtime(), cpu=meter.cpu(), threads=request.threads
+    )
     made = _bundled(plan, point, file, pace)
     return replace(
         point,

@@ -18,7 +18,8 @@ class PruneRequest:
     """What the user asks for; None leaves what the network's trial had.
 
     `epochs` are those of the fine-tuning of each ratio, 0 for none; `min_speedup` is the least
-    speed against the network before pruning.
+    speed against the network before pruning; `timed_on` is the processor of the agent that times,
+    None where this machine does.
     """
 
     model: Path
@@ -31,6 +32,7 @@ class PruneRequest:
     min_speedup: float
     threads: int
     rounds: int
+    timed_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,9 @@ def plan_pruning(request: PruneRequest) -> PrunePlan:
 
 def _asked(request: PruneRequest, dataset: Dataset) -> dict[str, object]:
     """All but the ratios, each of which has a folder of its own: more may be asked for later."""
+    elsewhere = {} if request.timed_on is None else {"timed_on": request.timed_on}
     return {
+        **elsewhere,
         "model": str(request.model.resolve()),
         "data": dataset.info.fingerprint,
         "how": request.how.model_dump(mode="json"),

@@ -61,7 +61,7 @@ def quantize(plan: QuantizePlan, meter: Meter, hear: Callable[[Rung], None]) -> 
     else:
         for rung in ladder.rungs:
             hear(rung)
-    bundle = _write_bundle(plan, ladder, _stats(plan, ladder, meter))
+    bundle = _write_bundle(plan, ladder, meter)
     write_json(out / LADDER, to_json(ladder))
     return Quantized(ladder=ladder, bundle=bundle)
 
@@ -105,7 +105,7 @@ def _tuning(plan: QuantizePlan) -> Tuning | None:
     )
 
 
-def _write_bundle(plan: QuantizePlan, ladder: Ladder, stats: LatencyStats) -> Path:
+def _write_bundle(plan: QuantizePlan, ladder: Ladder, meter: Meter) -> Path:
     """The bundle of the chosen rung; without one that of the network in float32."""
     out, subject, won = plan.request.out, plan.subject, _won(ladder)
     rung = {} if won is None else {"int8_rung": won.name, **won.recipe}
@@ -124,7 +124,12 @@ def _write_bundle(plan: QuantizePlan, ladder: Ladder, stats: LatencyStats) -> Pa
         macs_g=subject.macs_g,
         seeds=subject.seeds,
     )
-    timed = Timed(stats=stats, runtime=plan.request.runtime, threads=plan.request.threads)
+    timed = Timed(
+        stats=_stats(plan, ladder, meter),
+        runtime=meter.runtime(),
+        cpu=meter.cpu(),
+        threads=plan.request.threads,
+    )
     return write_made_bundle(out / _BUNDLE, made, timed, plan.dataset)
 
 

@@ -22,7 +22,10 @@ RUNGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeRequest:
-    """What the user asks for. `rungs` is None for all that the runtime has."""
+    """What the user asks for. `rungs` is None for all that the runtime has.
+
+    `timed_on` is the processor of the agent that times, None where this machine does.
+    """
 
     model: Path
     data: str
@@ -33,6 +36,7 @@ class QuantizeRequest:
     calibration_images: int
     threads: int
     rounds: int
+    timed_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,8 @@ def _claim(
         "threads": request.threads,
         "rounds": request.rounds,
     }
+    if request.timed_on is not None:
+        asked["timed_on"] = request.timed_on
     claim(request.out, asked, source=subject.source, what="a ladder")
 
 

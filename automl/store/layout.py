@@ -102,6 +102,11 @@ class StudyFolder:
         return self.root / "finalists"
 
     @property
+    def teaching(self) -> Path:
+        """What teachers said of training images, a folder each; only while students learn."""
+        return self.root / "teaching"
+
+    @property
     def costs(self) -> Path:
         """What networks cost, one file an architecture."""
         return self.root / "costs"

@@ -20,6 +20,7 @@ OWNED = (
     "weights",
     "continual.json",
     "finalists",
+    "teaching",
     "candidates",
     "trials",
     "costs",

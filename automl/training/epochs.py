@@ -68,6 +68,7 @@ def batch_settings(settings: FitSettings) -> BatchSettings:
         copy_paste=settings.copy_paste,
         mixup=settings.mixup,
         oversample=settings.oversample,
+        views=settings.views,
         seed=settings.seed,
         shuffle=True,
         global_rank=global_rank(),

@@ -38,9 +38,18 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
     masks = batch.masks_nhw.tensor_split(count)
     second = batch.second_masks_nhw
     seconds = [None] * count if second is None else second.tensor_split(count)
+    samples = [None] * count if batch.samples_n is None else batch.samples_n.tensor_split(count)
     return [
-        replace(batch, images_nhwc=images_nhwc, masks_nhw=masks_nhw, second_masks_nhw=second_nhw)
-        for images_nhwc, masks_nhw, second_nhw in zip(images, masks, seconds, strict=True)
+        replace(
+            batch,
+            images_nhwc=images_nhwc,
+            masks_nhw=masks_nhw,
+            second_masks_nhw=second_nhw,
+            samples_n=samples_n,
+        )
+        for images_nhwc, masks_nhw, second_nhw, samples_n in zip(
+            images, masks, seconds, samples, strict=True
+        )
     ]
 
 

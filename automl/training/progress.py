@@ -120,9 +120,15 @@ class RunCheckpoints:
             self._stepper.scaler.load_state_dict(dict(found.scaler_state))
 
     def _check_same_run(self, found: Checkpoint) -> None:
-        # A run of the time before there were recipes and manners had the default ones.
-        defaults = {"recipe": to_json(PLAIN), "manner": to_json(AS_USUAL)}
+        # A run of before there were recipes (or some part of them), manners and views had the
+        # default ones.
+        defaults: dict[str, Any] = {
+            "recipe": to_json(PLAIN),
+            "manner": to_json(AS_USUAL),
+            "views": 0,
+        }
         before, now = {**defaults, **found.extra["run"]}, self._identity()
+        before["recipe"] = {**defaults["recipe"], **before["recipe"]}
         differing = [name for name in now if before.get(name) != now[name]]
         if differing:
             changes = ", ".join(f"{name} was {before.get(name)}" for name in differing)

@@ -52,8 +52,10 @@ class Recipe:
     times the decoder's, and that of each of its stages `layer_decay` times that of the next deeper
     one (`training/layers.py`). For `freeze_epochs` epochs the encoder stays as it is, then its
     stages are let go one an epoch, the deepest first. `ema_decay` is that of the average of the
-    weights, 0 for none. `sync_batch_norm` has batch norms take the statistics of all ranks' parts
-    of a batch (`training/synchronised.py`). Raises ValueError for a value outside its limits.
+    weights, 0 for none; by `ema_distillation` it teaches the weights in the second half of the run,
+    beside the loss (`training/self_distillation.py`). `sync_batch_norm` has batch norms take the
+    statistics of all ranks' parts of a batch (`training/synchronised.py`). Raises ValueError for a
+    value outside its limits.
     """
 
     schedule: str = "cosine"
@@ -61,6 +63,7 @@ class Recipe:
     layer_decay: float = 1.0
     freeze_epochs: int = 0
     ema_decay: float = 0.0
+    ema_distillation: float = 0.0
     early_stop: EarlyStop | None = None
     sync_batch_norm: bool = False
 
@@ -70,6 +73,11 @@ class Recipe:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
+        if not 0 <= self.ema_distillation <= 1 or (self.ema_distillation and not self.ema_decay):
+            raise ValueError(
+                "ema_distillation must be 0 to 1, and 0 without ema_decay, "
+                f"got {self.ema_distillation} with ema_decay {self.ema_decay}"
+            )
         if self.freeze_epochs < 0:
             raise ValueError(f"freeze_epochs must be at least 0, got {self.freeze_epochs}")
 

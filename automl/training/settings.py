@@ -27,7 +27,8 @@ class FitSettings:
     `batch_size` counts the samples of one forward pass over all ranks together, and `accumulate`
     such batches make one optimizer step. `micro_batches` is the number of pieces that each batch
     is worked through in, to save memory: the steps, the order of the samples and the schedule stay
-    those of the whole batch (`training/pieces.py` says what differs). `warmup_epochs` may be a
+    those of the whole batch (`training/pieces.py` says what differs). With `views` above 0 an image
+    is augmented in so many ways alone (`data/batching.py`). `warmup_epochs` may be a
     fraction and is cut to half of the run. `clip_norm` bounds the L2 norm of all gradients
     together, None leaves them. `seed` fixes the order of samples, their augmentation and dropout.
     `fidelity` says which epochs train on less than all data at full size, `recipe` holds further
@@ -53,6 +54,7 @@ class FitSettings:
     copy_paste: float = 0.0
     mixup: float = 0.0
     oversample: str = "none"
+    views: int = 0
     loader_workers: int = 0
     micro_batches: int = 1
     fidelity: Fidelity = FULL
@@ -73,6 +75,8 @@ class FitSettings:
         ends = self.fidelity.last_epochs
         if ends and ends[-1] != self.epochs:
             raise ValueError(f"fidelity must end with epoch {self.epochs}, got ends {ends}")
+        if self.views > 0 and self.fidelity != FULL:
+            raise ValueError(f"views need all data at full size in every epoch, got {self.views}")
         if self.recipe.schedule not in SHAPES:
             raise ValueError(
                 f"schedule must be one of {', '.join(SHAPES)}, got {self.recipe.schedule!r}"

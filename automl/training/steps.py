@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from automl.training.precision import Precision
 from automl.training.remembering import Remembering
 from automl.training.resolution import scaled_batch
 from automl.training.schedules import Timetable
+from automl.training.self_distillation import Tutor, teaches_from
 from automl.training.settings import FitSettings
 from automl.training.shapes import SHAPES
 from automl.training.statistics import renew_statistics
@@ -48,6 +49,14 @@ class StepLoss(Protocol):
         """The loss of `model` on normalised images and their labels."""
 
 
+@runtime_checkable
+class KnowsSamples(Protocol):
+    """A loss that knows something of each sample beforehand; `samples_n` as in `Batch`."""
+
+    def of_samples(self, samples_n: Tensor) -> StepLoss:
+        """The loss of a batch of these samples."""
+
+
 class SupervisedLoss(nn.Module):
     """A loss of logits and labels, such as `CombinedLoss`, as a `StepLoss`."""
 
@@ -62,19 +71,31 @@ class SupervisedLoss(nn.Module):
 
 
 class TrainingStep(nn.Module):
-    """A model and its loss as one module: what DDP wraps, whatever the loss calls on the model."""
+    """A model and its loss as one module: what DDP wraps, whatever the loss calls on the model.
+
+    A `tutor` teaches beside the loss; it is no submodule: neither trained nor switched to training.
+    """
 
     def __init__(self, model: nn.Module, step_loss: StepLoss) -> None:
         super().__init__()
         self.model = model
         self.step_loss = step_loss
+        self.tutor: Tutor | None = None
 
-    def forward(self, images_nchw: Tensor, *targets_nhw: Tensor) -> Tensor:
+    def forward(
+        self, images_nchw: Tensor, *targets_nhw: Tensor, samples_n: Tensor | None = None
+    ) -> Tensor:
         """The loss, a scalar; of two targets that by each, (2,), of one pass of the model."""
-        if len(targets_nhw) == 1:
-            return self.step_loss(self.model, images_nchw, targets_nhw[0])
+        loss = self.step_loss
+        if samples_n is not None and isinstance(loss, KnowsSamples):
+            loss = loss.of_samples(samples_n)
+        if len(targets_nhw) == 1 and self.tutor is None:
+            return loss(self.model, images_nchw, targets_nhw[0])
         model = Remembering(self.model)
-        return torch.stack([self.step_loss(model, images_nchw, target) for target in targets_nhw])
+        losses = torch.stack([loss(model, images_nchw, target) for target in targets_nhw])
+        if self.tutor is not None:
+            losses = losses + self.tutor.term(model(images_nchw), images_nchw)
+        return losses if len(targets_nhw) > 1 else losses[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +142,7 @@ class Stepper:
             step_started = time.perf_counter()
             step = first_step + index
             self.set_learning_rate(step)
+            self.set_tutor(step)
             ledger.add(step, *self._optimize([self.scaled(batch, epoch) for batch in group]))
             if self.average is not None:
                 self.average.update(self.unwrapped.model, updates=step)
@@ -170,6 +192,13 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get(LR_SHARE, 1.0)
 
+    def set_tutor(self, step: int) -> None:
+        """Have the average of the weights teach at a step, or nobody."""
+        weight = self.settings.recipe.ema_distillation
+        teaches = weight > 0 and step >= teaches_from(self.timetable.total)
+        average = self.average if teaches else None
+        self.unwrapped.tutor = None if average is None else Tutor(average.model, weight)
+
     def _optimize(self, group: list[Batch]) -> tuple[Tensor, Tensor]:
         """One optimizer step on the mean loss of a group; that mean, and the gradient's norm.
 
@@ -215,7 +244,7 @@ class Stepper:
         targets_nhw = [mask.to(self.device, non_blocking=True) for mask in targets_of(batch)]
         images_nchw = normalise(images_nhwc, self.settings.normalisation)
         with self.precision.autocast():
-            loss: Tensor = self.step_module(images_nchw, *targets_nhw)
+            loss: Tensor = self.step_module(images_nchw, *targets_nhw, samples_n=batch.samples_n)
         return loss
 
     def _reducing_gradients_only(self, *, last: bool) -> AbstractContextManager[None]:

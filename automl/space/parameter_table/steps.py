@@ -61,6 +61,13 @@ STEPS: Mapping[str, Limits] = MappingProxyType(
             description="Decay, for each step, of an average of the weights that is scored and "
             "kept instead of them; 0 is none.",
         ),
+        "ema_distillation": Limits(
+            kind="float",
+            low=0.0,
+            high=1.0,
+            description="Weight, in the second half of the run, of what that average says of each "
+            "pixel, beside the loss; needs ema_decay above 0.",
+        ),
         "weight_decay": Limits(
             kind="float",
             low=0.0,

@@ -13,7 +13,7 @@ import pytest
 from automl.benchmark.channel import PROTOCOL, Channel, greet_agent
 from automl.benchmark.frames import Frame, Limits, pack
 from automl.benchmark.job import Entry, Job, digest
-from automl.benchmark.remote import Remote
+from automl.benchmark.remote import AbsentError, BusyError, JobError, Remote
 from automl.benchmark.secret import Token, read_token
 from automl.errors import UsageError
 from automl.records import to_json
@@ -134,14 +134,14 @@ def pretend(server):
 def test_another_protocol_is_refused_by_either_side(agent, token_file, monkeypatch, side):
     if side == "client":
         monkeypatch.setattr("automl.benchmark.channel.PROTOCOL", PROTOCOL + 1)
-        with pytest.raises(UsageError, match=r"protocol 1, this program 2.*the same version"):
+        with pytest.raises(UsageError, match=r"protocol 2, this program 3.*the same version"):
             remote(agent, token_file).device()
         return
     with socket.create_connection(agent.address, timeout=10) as connection:
         channel = Channel(connection, role="client")
         channel.receive(LIMITS, seconds=10)
         channel.send({"protocol": 99, "nonce": "", "proof": ""}, seconds=10)
-        assert "the agent speaks protocol 1, the client 99" in error_of(channel)
+        assert "the agent speaks protocol 2, the client 99" in error_of(channel)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_what_is_no_model_is_told_with_its_name(agent, token_file):
 
 def test_a_job_that_takes_too_long_is_ended(start_agent, token_file, artifact):
     agent, content = start_agent("--job-seconds", "1"), artifact.read_bytes()
-    with pytest.raises(UsageError, match="longer than the 1 s that are allowed"):
+    with pytest.raises(JobError, match="longer than the 1 s that are allowed"):
         remote(agent, token_file).measure(
             job_of(content, rounds=100_000), {digest(content): content}
         )
@@ -233,7 +233,7 @@ class TestAtWork:
     def test_a_second_client_is_told_to_wait(self, start_agent, token_file, artifact):
         agent, content = start_agent("--job-seconds", "5"), artifact.read_bytes()
         thread, told = started_job(agent, token_file, content)
-        with pytest.raises(UsageError, match="at work for another client"):
+        with pytest.raises(BusyError, match="at work for another client"):
             remote(agent, token_file).measure(job_of(content), {digest(content): content})
         thread.join(timeout=30)
         assert "longer than" in told[0]
@@ -283,5 +283,5 @@ def test_a_target_that_is_none_is_refused(target):
 def test_where_no_agent_is_the_client_says_so(token_file):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(UsageError, match="is an agent at work there"):
+    with pytest.raises(AbsentError, match="is an agent at work there"):
         Remote.at(f"tcp://127.0.0.1:{port}", read_token(token_file)).device()

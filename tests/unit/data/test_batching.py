@@ -251,3 +251,66 @@ def test_cutmix_boxes_cover_half_on_average_before_they_are_cut_off() -> None:
 def test_bad_settings_are_refused(changes: dict[str, float], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         replace(BatchSettings(batch_size=4), **changes)
+
+
+def by_sample(split: ArrowSplit, settings: BatchSettings, epoch: int) -> dict[int, bytes]:
+    """The pictures and masks of an epoch, by the number of what they are."""
+    found = {}
+    for batch in epoch_of(split, settings, epoch):
+        assert batch.samples_n is not None
+        for place, sample in enumerate(batch.samples_n.tolist()):
+            image, mask = batch.images_nhwc[place], batch.masks_nhw[place]
+            found[sample] = image.numpy().tobytes() + mask.numpy().tobytes()
+    return found
+
+
+VIEWS = BatchSettings(batch_size=COUNT, augmentation="medium", seed=7, views=2, shuffle=True)
+
+
+def test_epochs_go_through_the_views_in_turn(split: ArrowSplit) -> None:
+    epochs = [by_sample(split, VIEWS, epoch) for epoch in range(4)]
+    assert sorted(epochs[0]) == list(range(COUNT))
+    assert sorted(epochs[1]) == list(range(COUNT, 2 * COUNT))
+    assert (epochs[2], epochs[3]) == (epochs[0], epochs[1])
+    pictures = [[epoch[row] for row in sorted(epoch)] for epoch in epochs[:2]]
+    differing = [first != second for first, second in zip(*pictures, strict=True)]
+    assert sum(differing) > COUNT // 2, "what is of one grey may look the same moved"
+
+
+def test_views_are_what_the_first_epochs_would_have_made(split: ArrowSplit) -> None:
+    fresh = replace(VIEWS, views=0)
+    for epoch in range(2):
+        assert same(epoch_of(split, VIEWS, epoch), epoch_of(split, fresh, epoch))
+    assert not same(epoch_of(split, VIEWS, 2), epoch_of(split, fresh, 2))
+    assert all(batch.samples_n is None for batch in epoch_of(split, fresh))
+
+
+def test_the_order_changes_with_the_epoch_and_the_views_do_not_know_of_it(
+    split: ArrowSplit,
+) -> None:
+    first, third = (epoch_of(split, VIEWS, epoch)[0].samples_n for epoch in (0, 2))
+    assert first is not None
+    assert third is not None
+    assert first.tolist() != third.tolist()
+    in_order = replace(VIEWS, shuffle=False, batch_size=4)
+    assert by_sample(split, in_order, 1) == by_sample(split, VIEWS, 1)
+
+
+def test_ranks_have_the_numbers_of_their_own_samples(split: ArrowSplit) -> None:
+    ranks = [replace(VIEWS, global_rank=rank, world_size=2) for rank in range(2)]
+    parts = [by_sample(split, settings, 1) for settings in ranks]
+    assert not parts[0].keys() & parts[1].keys()
+    assert parts[0] | parts[1] == by_sample(split, VIEWS, 1)
+
+
+def test_a_row_that_is_drawn_again_is_the_same_view(split: ArrowSplit) -> None:
+    drawn = replace(VIEWS, oversample="effective")
+    plain = by_sample(split, VIEWS, 0)
+    assert all(plain[sample] == seen for sample, seen in by_sample(split, drawn, 0).items())
+
+
+def test_mixed_images_have_no_fixed_views() -> None:
+    with pytest.raises(ValueError, match="0 where images are mixed, got 2 with cutmix, mixup"):
+        BatchSettings(batch_size=1, views=2, mixup=0.1, cutmix=0.5)
+    with pytest.raises(ValueError, match="views must be at least 0"):
+        BatchSettings(batch_size=1, views=-1)

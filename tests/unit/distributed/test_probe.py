@@ -1,6 +1,7 @@
 """Which node of a cluster times networks, without a running Ray."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,15 @@ def test_a_stopwatch_travels_to_jobs_and_says_where_it_times(probe):
     assert pickle.loads(pickle.dumps(stopwatch)) == stopwatch
     assert stopwatch.cpu() == "a processor"
     assert "latency_probe node 10.0.0.7 (a processor)" in stopwatch.describe()
+
+
+def test_a_probe_and_an_agent_together_are_refused(probe):
+    from automl.agent_stopwatch import AgentStopwatch, DeviceAgent
+    from automl.distributed.ray_backend import stopwatch_of
+
+    place = probe.ProbeNode(node_id="0007", address="10.0.0.7", amount=1.0)
+    agent = DeviceAgent(target="tcp://device:7070", token_file=Path("token"), processor="another")
+    with pytest.raises(UsageError) as told:
+        stopwatch_of(place, AgentStopwatch(agent))
+    for part in ("--target: given tcp://device:7070", "node 10.0.0.7", "allowed: one of them"):
+        assert part in str(told.value)

@@ -1,5 +1,6 @@
 """A planted fault for each parameter: the trial fails, naming that parameter alone."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,7 @@ from automl.training.loop import Run, prepared
 from automl.training.losses import CombinedLoss
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
+from automl.training.self_distillation import Tutor
 from automl.training.steps import Stepper, SupervisedLoss
 
 BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
@@ -129,6 +131,18 @@ def recipe(**changes):
         patch.setattr(trial, "fit_settings", other)
 
     return plant
+
+
+SELF_TAUGHT = {"ema_decay": 0.99, "ema_distillation": 0.5}
+
+
+def teaching_by_the_weights(patch):
+    """Let a network that is not the average teach."""
+    patch.setattr(steps, "Tutor", lambda model, weight: Tutor(copy.deepcopy(model), weight))
+
+
+def teaching_from_the_start(patch):
+    patch.setattr(steps, "teaches_from", lambda _total: 0)
 
 
 def redrawing(kind):
@@ -336,6 +350,11 @@ FAULTS = {
     "ema_decay, other": ({"ema_decay": 0.99}, recipe(ema_decay=0.999)),
     "ema_decay, not scored": ({"ema_decay": 0.99}, scoring_the_weights),
     "ema_decay, unasked": ({}, recipe(ema_decay=0.9)),
+    "ema_distillation": (SELF_TAUGHT, recipe(ema_distillation=0.0)),
+    "ema_distillation, other": (SELF_TAUGHT, recipe(ema_distillation=0.25)),
+    "ema_distillation, unasked": ({"ema_decay": 0.99}, recipe(ema_distillation=0.5)),
+    "ema_distillation, by the weights": (SELF_TAUGHT, teaching_by_the_weights),
+    "ema_distillation, from the start": (SELF_TAUGHT, teaching_from_the_start),
     "deep_supervision": ({"deep_supervision": 0.4}, without_heads),
     "deep_supervision, half": ({"deep_supervision": 0.4}, heads_of_half_weight),
     "init": ({"init": "xavier"}, redrawing(None)),

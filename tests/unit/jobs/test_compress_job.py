@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from automl.compression.ladder import Ladder, Quality, Rung, conclusion
-from automl.errors import TrialError
+from automl.errors import StudyError, TrialError
 from automl.jobs import compress, int8_candidate, students
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.network import build_network
@@ -84,9 +84,12 @@ def test_a_student_has_a_scaled_width_that_a_network_may_have(width, factor, exp
 
 
 def test_a_student_learns_from_its_teacher_alone_and_with_all_layers():
-    teacher = parameters_from({"deep_supervision": 0.4, "freeze_epochs": 2, "ema_decay": 0.9})
+    teacher = parameters_from(
+        {"deep_supervision": 0.4, "freeze_epochs": 2, "ema_decay": 0.9, "ema_distillation": 0.5}
+    )
     student = student_parameters(teacher, Student())
     assert (student.deep_supervision, student.freeze_epochs, student.ema_decay) == (0, 0, 0.9)
+    assert student.ema_distillation == 0
 
 
 def quality(miou=0.5):
@@ -140,6 +143,20 @@ def test_a_trial_without_checkpoint_fails_alone_and_tells_where_to_look(job):
     assert str(log) in outcome.summary
     assert "Traceback" in log.read_text()
     assert torch.get_num_threads() == threads
+
+
+def test_who_times_being_lost_ends_the_study_and_marks_no_network_as_failed(
+    job, trained, monkeypatch
+):
+    of = job()
+
+    def lost(*_args, **_kwargs):
+        raise StudyError("the agent is gone")
+
+    monkeypatch.setattr(compress, "export_wrapped", lost)
+    with pytest.raises(StudyError, match="the agent is gone"):
+        compress_candidate(of)
+    assert not (of.context.folder.trial(of.name) / "error.txt").exists()
 
 
 def test_a_half_written_candidate_leaves_nothing_behind(job, trained, monkeypatch):
@@ -267,6 +284,35 @@ def test_every_compress_setting_reaches_the_distillation(job, trained, monkeypat
     assert made.lineage.recipe["inherited_tensors"] > 0
     params_m = sum(value.numel() for value in model.parameters()) / 1e6
     assert made.value("params_m") == pytest.approx(params_m, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mixes", "views", "told"),
+    [({}, 3, "3 views"), ({"cutmix": 0.5}, 0, "not used: the trial mixes images (cutmix)")],
+)
+def test_a_student_recalls_its_teacher_where_that_is_declared_and_nothing_is_mixed(
+    job, trained, monkeypatch, mixes, views, told
+):
+    FakeExport(monkeypatch)
+    fitted = []
+
+    def fit(_model, _dataset, settings, *, step_loss, reporter, checkpoint_folder):
+        fitted.append((settings.views, step_loss._recorded))
+
+    monkeypatch.setattr(students, "fit", fit)
+    of = job(0, teacher_cache={"views": 3})
+    of = replace(of, config=replace(of.config, params={**of.config.params, **mixes}))
+    save_checkpoint(
+        of.context.folder.trial(of.config.trial_id) / "checkpoint",
+        Checkpoint(epoch=2, model_state=trained.state_dict(), optimizer_state={}),
+    )
+    outcome = compress_candidate(of)
+    ((given, recorded),) = fitted
+    assert given == views
+    assert (recorded is not None) == (views > 0)
+    assert of.context.folder.teaching.exists() == (views > 0)
+    assert f"teacher cache {told}" in outcome.summary
+    assert candidate(of, "trial4-student1-fp32").lineage.recipe["teacher_cache"] == told
 
 
 def not_trained(*_given, **_named):

@@ -38,6 +38,9 @@ class FakeMeter:
     def runtime(self):
         return "a runtime"
 
+    def cpu(self):
+        return "a processor"
+
     def quality(self, artifact):
         return self.qualities.get(artifact.read_bytes(), QUALITY)
 

@@ -20,7 +20,9 @@ from automl.space.training import EarlyStopSettings, TrainSettings
 from automl.training.manner import Manner
 from automl.training.recipe import EarlyStop
 
-BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
+BASE = TrialParameters(
+    encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4, ema_decay=0.9
+)
 
 #: Another value of each parameter, and what must differ then.
 CHANGES = {
@@ -52,6 +54,7 @@ CHANGES = {
     "layer_decay": (0.5, "fit"),
     "freeze_epochs": (2, "fit"),
     "ema_decay": (0.99, "fit"),
+    "ema_distillation": (0.5, "fit"),
     "weight_decay": (0.0, "fit"),
     "batch_size": (16, "fit"),
 }

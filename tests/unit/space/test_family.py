@@ -33,11 +33,18 @@ def test_what_is_left_at_its_default_does_not_change_a_study():
         min_pruning_speedup=1.05,
         feature_weight=0.0,
         teachers="own",
+        teacher_cache=None,
     )
     assert plain.key() == told.key() == Experiment.from_json(plain.to_json()).key()
     declared = plain.to_json()["compress"]
     assert declared["students"] == [{"decoder_width_factor": 1.0, "pruning_ratio": 0.25}]
-    assert not {"family", "min_pruning_speedup", "feature_weight", "teachers"} & set(declared)
+    assert not {
+        "family",
+        "min_pruning_speedup",
+        "feature_weight",
+        "teachers",
+        "teacher_cache",
+    } & set(declared)
     other = experiment(students=[{"pruning_ratio": 0.25, "importance": "taylor"}])
     assert other.key() != plain.key()
     assert Experiment.from_json(other.to_json()) == other
@@ -53,6 +60,9 @@ def test_what_is_left_at_its_default_does_not_change_a_study():
         ({"family": {"ratios": [0.95]}}, "compress.family.ratios"),
         ({"min_pruning_speedup": 0.9}, "compress.min_pruning_speedup"),
         ({"feature_weight": -1.0}, "compress.feature_weight"),
+        ({"teacher_cache": {"views": 0}}, "compress.teacher_cache.views"),
+        ({"teacher_cache": {"max_gb": 0}}, "compress.teacher_cache.max_gb"),
+        ({"teacher_cache": {}, "feature_weight": 0.5}, "null where feature_weight is above 0"),
     ],
 )
 def test_what_cannot_be_is_told_with_its_place(compress, told):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from automl.errors import SpaceError
 from automl.space.domains import Choice, FloatRange, IntRange
 from automl.space.forms import parse_space
+from automl.space.parameters import parameters_from
 from automl.space.search_space import SearchSpace, point_faults
 
 NESTED = SearchSpace(
@@ -174,3 +175,51 @@ def test_a_space_survives_pickling_and_its_written_form():
 
     assert pickle.loads(pickle.dumps(NESTED)) == NESTED
     assert parse_space(space_form(NESTED)) == NESTED
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"ema_distillation": 0.5, "ema_decay": 0.99},
+        {"ema_distillation": {"float": [0, 1]}, "ema_decay": {"float": [0.9, 0.999]}},
+        {"ema_distillation": 0.0},
+        {"ema_distillation": 0.0, "ema_decay": {"choice": [0.0, 0.99]}},
+        {
+            "ema_distillation": {"choice": [0.0, 0.5], "when": {"ema_decay": [0.99]}},
+            "ema_decay": {"choice": [0.0, 0.99]},
+        },
+        {
+            "optimizer": {"choice": ["adamw", "sgd"]},
+            "ema_decay": {"float": [0.9, 0.99], "when": {"optimizer": ["adamw", "sgd"]}},
+            "ema_distillation": {"choice": [0.2, 0.5], "when": {"optimizer": ["sgd"]}},
+        },
+    ],
+)
+def test_what_needs_another_parameter_is_taken_where_it_is_always_there(space):
+    made = parse_space(space)
+    for share in range(10):
+        params = made.assign(lambda _name, domain, share=share: domain.at(share / 10))
+        parameters_from(params)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"ema_distillation": 0.5},
+        {"ema_distillation": {"float": [0, 1]}, "ema_decay": 0.0},
+        {"ema_distillation": {"choice": [0.0, 0.5]}, "ema_decay": {"choice": [0.0, 0.99]}},
+        {"ema_distillation": 0.5, "ema_decay": {"float": [0, 0.99]}},
+        {
+            "ema_distillation": {"choice": [0.5], "when": {"ema_decay": [0.0]}},
+            "ema_decay": {"choice": [0.0, 0.99]},
+        },
+        {
+            "optimizer": {"choice": ["adamw", "sgd"]},
+            "ema_decay": {"float": [0.9, 0.99], "when": {"optimizer": ["sgd"]}},
+            "ema_distillation": 0.5,
+        },
+    ],
+)
+def test_what_needs_another_parameter_is_refused_where_that_may_be_missing(space):
+    with pytest.raises(SpaceError, match=r"ema_distillation: needs ema_decay above 0.*when: "):
+        parse_space(space)

@@ -50,6 +50,9 @@ class FakeMeter:
     def runtime(self):
         return "onnxruntime"
 
+    def cpu(self):
+        return "a processor"
+
     def quality(self, artifact):
         assert artifact.stat().st_size
         return Quality(miou=0.5, iou={})

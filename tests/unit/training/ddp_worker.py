@@ -218,6 +218,20 @@ class Rank:
     def averaged_with_norm(self):
         return self.fit(net=TinyNet(norm=True), recipe=Recipe(ema_decay=0.8))
 
+    def self_taught(self):
+        """Batches of three, two targets of one pass: each rank has its share of the divergence."""
+        recipe = Recipe(ema_decay=0.8, ema_distillation=0.7)
+        return self.fit(batch_size=3, recipe=recipe, mixup=0.7)
+
+    def self_taught_synchronised(self):
+        """The average's own statistics of norms are those of all, too."""
+        recipe = Recipe(sync_batch_norm=True, ema_decay=0.8, ema_distillation=0.7)
+        return self.fit(net=TinyNet(norm=True), batch_size=3, recipe=recipe, **BY_SGD)
+
+    def self_taught_with_norm(self):
+        recipe = Recipe(ema_decay=0.8, ema_distillation=0.7)
+        return self.fit(net=TinyNet(norm=True), recipe=recipe)
+
     def frozen(self):
         """The norms rest with the encoder, so that ranks see what one process does."""
         recipe = Recipe(freeze_epochs=3, encoder_lr_factor=0.5, layer_decay=0.5)
@@ -331,6 +345,9 @@ SCENARIOS = (
     Rank.stretched,
     Rank.averaged,
     Rank.averaged_with_norm,
+    Rank.self_taught,
+    Rank.self_taught_synchronised,
+    Rank.self_taught_with_norm,
     Rank.frozen,
     Rank.unfreezing,
     Rank.unfreezing_continued,

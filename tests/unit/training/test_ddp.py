@@ -54,6 +54,8 @@ def found(dataset, tmp_path_factory):
         "accumulated",
         "distilled",
         "averaged",
+        "self_taught",
+        "self_taught_synchronised",
         "frozen",
         "deeply_supervised",
         "synchronised",
@@ -83,7 +85,10 @@ def test_heads_of_deep_supervision_are_trained_alike_on_all_ranks(found):
     assert first["heads"] == pytest.approx(alone["heads"], rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("scenario", ["averaged_with_norm", "unfreezing", "synchronised_in_pieces"])
+@pytest.mark.parametrize(
+    "scenario",
+    ["averaged_with_norm", "self_taught_with_norm", "unfreezing", "synchronised_in_pieces"],
+)
 def test_ranks_agree_on_averages_and_on_what_is_let_go(found, scenario):
     first, second = (found[rank][scenario] for rank in ((0, 2), (1, 2)))
     assert first == second

@@ -152,3 +152,13 @@ def test_weight_is_what_the_focal_mean_divides_by():
 def test_batch_without_labels_has_shares_without_nan():
     shares = shares_of(CombinedLoss(0.5, 2.0), [batch(IGNORE), batch(IGNORE)], CPU)
     assert [float(share) for share in shares] == [0.0, 0.0]
+
+
+def test_pieces_keep_the_numbers_of_their_samples():
+    batch = Batch(
+        images_nhwc=torch.arange(5).view(5, 1, 1, 1),
+        masks_nhw=torch.arange(5).view(5, 1, 1),
+        samples_n=torch.arange(5) + 70,
+    )
+    for piece in split_batch(batch, 2):
+        assert torch.equal(piece.samples_n, piece.masks_nhw.flatten() + 70)

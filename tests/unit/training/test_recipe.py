@@ -46,6 +46,8 @@ def test_impossible_rules_are_refused(changes):
         {"layer_decay": 0.0},
         {"freeze_epochs": -1},
         {"ema_decay": 1.0},
+        {"ema_distillation": -0.1},
+        {"ema_distillation": 0.5},
     ],
 )
 def test_values_outside_their_limits_are_refused(changes):

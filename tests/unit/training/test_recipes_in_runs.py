@@ -17,6 +17,7 @@ from automl.training.recipe import EarlyStop, Recipe
 
 RECIPES = {
     "average": Recipe(ema_decay=0.9),
+    "self-taught": Recipe(ema_decay=0.9, ema_distillation=0.5),
     "frozen": Recipe(freeze_epochs=1),
     "layers": Recipe(encoder_lr_factor=0.5, layer_decay=0.7),
     "plateau": Recipe(schedule="plateau"),
@@ -24,6 +25,7 @@ RECIPES = {
         schedule="one_cycle",
         freeze_epochs=2,
         ema_decay=0.95,
+        ema_distillation=1.0,
         layer_decay=0.8,
         encoder_lr_factor=0.3,
     ),
