@@ -35,8 +35,17 @@ def _summary(manifest: Manifest) -> str:
     return (
         f"Segments an RGB image into {len(manifest.classes)} classes "
         f"({', '.join(manifest.classes)}). {manifest.precision.upper()} network for ONNX Runtime "
-        f"that works at {width} x {height} pixels (width x height) inside."
+        f"that works at {width} x {height} pixels (width x height) inside; {_fitting(manifest)}."
     )
+
+
+def _fitting(manifest: Manifest) -> str:
+    resize = manifest.input.resize
+    if not resize.is_letterbox:
+        return "images are stretched to that"
+    assert resize.padding is not None
+    colour = "#{:02x}{:02x}{:02x}".format(*resize.padding)
+    return f"images are letterboxed to that: their ratio of sides is kept, the rest is {colour}"
 
 
 def _usage(manifest: Manifest) -> str:
@@ -67,10 +76,14 @@ def _quality(manifest: Manifest) -> str:
     height, width = manifest.input.size
     place = (
         f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`, on images and masks "
-        f"resized to {width} x {height} pixels (width x height). At a photo's own size, to which "
-        f"`mask` is enlarged, it may differ.\n\n{measured}"
+        f"{_resized(manifest)} to {width} x {height} pixels (width x height). At a photo's own size, "
+        f"to which `mask` is enlarged, it may differ.\n\n{measured}"
     )
     return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
+
+
+def _resized(manifest: Manifest) -> str:
+    return "letterboxed" if manifest.input.resize.is_letterbox else "resized"
 
 
 def _further_seeds(manifest: Manifest) -> str:

@@ -10,11 +10,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from automl.bundle.migrations import migrated
+from automl.data.letterbox import Frame
 from automl.errors import BundleError
-from automl.records import IGNORE, Lineage, Normalisation, Scalar, Split
+from automl.records import (
+    IGNORE,
+    Lineage,
+    Normalisation,
+    Scalar,
+    Split,
+)
+from automl.resize import STRETCH, Resize
 
 #: The version of the manifest that this program writes; `migrations` brings earlier ones to it.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: What a bundle's numbers may depend on.
 PACKAGES = (
@@ -42,13 +50,29 @@ class _Record(BaseModel):
 
 
 class InputContract(_Record):
-    """What the model takes. `size` is (height, width) at which the network itself works."""
+    """What the model takes, and how the file brings it to the network.
+
+    `size` is (height, width) at which the network itself works, `resize` how images come to it; a
+    letterbox names the colour of its padding.
+    """
 
     size: tuple[Count, Count]
+    resize: Resize = STRETCH
     normalisation: Normalisation
     layout: Literal["HWC"] = "HWC"
     dtype: Literal["uint8"] = "uint8"
     channels: Literal["RGB"] = "RGB"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resize.is_letterbox and self.resize.padding is None:
+            raise ValueError("a letterbox must name the colour of its padding")
+        return self
+
+    @property
+    def frame(self) -> Frame:
+        """What images are brought to."""
+        return Frame(self.size, self.resize)
 
 
 class Latency(_Record):
@@ -102,7 +126,7 @@ class Manifest(_Record):
     `digests.model`.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str
     task: Literal["segmentation"]
     classes: tuple[str, ...]

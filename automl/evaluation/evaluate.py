@@ -106,7 +106,7 @@ def evaluate(request: EvaluationRequest, hear: Progress) -> Evaluation:
 
 def _record(bundle: Bundle, pictures: PictureSet) -> Record:
     manifest = bundle.manifest
-    again_kk = confusion_at(pictures, bundle.predict, len(manifest.classes), manifest.input.size)
+    again_kk = confusion_at(pictures, bundle.predict, len(manifest.classes), manifest.input.frame)
     return Record(
         recorded=manifest.metrics.get(pictures.split, {}).get("miou"),
         repeated=scores(again_kk).miou,

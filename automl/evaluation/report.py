@@ -63,12 +63,13 @@ def _cell(metric: str, score: Score) -> str:
 
 def _record_lines(record: Record, done: Evaluation) -> list[str]:
     height, width = done.manifest.input.size
-    place = f"resized to {height} x {width}"
+    how = "letterboxed" if done.manifest.input.resize.is_letterbox else "resized"
+    place = f"{how} to {height} x {width}"
     if record.recorded is None:
         return [f"recorded   nothing on {done.pictures.split}; {place} it is {record.repeated:.4f}"]
     line = (
         f"recorded   mIoU {record.recorded:.4f} on {done.pictures.split}, images and masks {place};"
-        f" here, so resized: {record.repeated:.4f}"
+        f" here, so {how}: {record.repeated:.4f}"
     )
     if record.reproduced:
         return [f"{line}: as recorded"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.data.letterbox import Frame
 from automl.evaluation.inference import Predict
 from automl.evaluation.pictures import Picture, PictureSet
 from automl.measurement.boundary import DEFAULT_TOLERANCE, Tolerance, boundary_f1
@@ -104,12 +105,12 @@ def score_pictures(
 
 
 def confusion_at(
-    pictures: PictureSet, predict: Predict, num_classes: int, size: tuple[int, int]
+    pictures: PictureSet, predict: Predict, num_classes: int, frame: Frame
 ) -> NDArray[np.int64]:
-    """The counts (K, K) of all pictures, image and mask resized to (height, width) before."""
+    """The counts (K, K) of all pictures, image and mask brought into a frame before."""
     total = np.zeros((num_classes, num_classes), np.int64)
     for index in range(len(pictures)):
-        small: Picture = pictures.read(index).resized(size)
+        small: Picture = pictures.read(index).fitted(frame)
         total += count_confusion(predict(small.image), small.target, num_classes)
     return total
 

@@ -121,6 +121,7 @@ def wrap_core(artifact: Path, info: DatasetInfo, normalisation: Normalisation) -
         normalisation=normalisation,
         size=info.size,
         num_classes=len(info.classes),
+        resize=info.resize,
     )
 
 
@@ -195,8 +196,11 @@ def _normalisation(params: TrialParameters, info: DatasetInfo) -> Normalisation:
 def _architecture(params: TrialParameters, context: JobContext) -> str:
     """What determines the costs: the network, its input and output, the target, the processor."""
     info = context.dataset().info
+    # What is stretched keeps the keys that it always had; a letterbox's graph takes another time.
+    resize = {"resize": info.resize.mode} if info.resize.is_letterbox else {}
     return short_hash(
         {
+            **resize,
             "encoder": params.encoder,
             "decoder": params.decoder,
             "decoder_width": params.decoder_width,

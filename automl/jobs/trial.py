@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from automl.bounds import broken_bounds
 from automl.errors import StudyError
 from automl.jobs.applied import verify_applied
 from automl.jobs.beginning import beginning_of
@@ -26,7 +27,7 @@ from automl.jobs.memory import (
 )
 from automl.jobs.settings import fit_settings
 from automl.jobs.speed import read_choice, wanted_of, with_fastest, without_compiling
-from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
+from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
 from automl.space.policies.searched import resolved_policy

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from automl.fidelity import Fidelity, rung_epochs
 from automl.records import Objective, Scalar, short_hash
+from automl.resize import Resize, ResizeMode
 from automl.space.compression import CompressSettings
 from automl.space.faults import Fault, FaultsError
 from automl.space.fidelity import FidelitySettings, fidelity_faults
@@ -71,8 +72,16 @@ class DataSettings(_Settings):
     """A dataset's folder, or builtin:surface-defects (generated)."""
     size: tuple[Side, Side] = (96, 96)
     """[height, width] in pixels at which models train and run; multiples of 32."""
+    resize: ResizeMode = "stretch"
+    """How images come to that size. stretch: the ratio of their sides is lost. letterbox: it is
+    kept, and the rest is padded; padding neither trains nor scores."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the split, for folders that have none."""
+
+    @property
+    def fit(self) -> Resize:
+        """The resize of an import, which chooses the colour of padding."""
+        return Resize(mode=self.resize)
 
 
 class StopWhen(_Settings):
@@ -214,6 +223,8 @@ class Experiment(_Settings):
         plain = self.to_json()
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
+        if plain["data"]["resize"] == "stretch":  # studies from before there was a choice go on
+            del plain["data"]["resize"]
         del plain["export"]
         # Batches hold the same, whoever makes them.
         del plain["train"]["loader_workers"]

@@ -118,7 +118,9 @@ def bundle_manifest(
         task=info.task,
         classes=info.classes,
         colours=default_colours(info.classes),
-        input=InputContract(size=info.size, normalisation=candidate.normalisation),
+        input=InputContract(
+            size=info.size, resize=info.resize, normalisation=candidate.normalisation
+        ),
         metrics={split: values for split, values in metrics.items() if values},
         further_seeds=_further_seeds(repeats, candidate),
         latency=_latency(study, ranking, candidate),

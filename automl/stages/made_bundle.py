@@ -75,7 +75,7 @@ def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
         task=info.task,
         classes=info.classes,
         colours=default_colours(info.classes),
-        input=InputContract(size=info.size, normalisation=made.normalisation),
+        input=InputContract(size=info.size, resize=info.resize, normalisation=made.normalisation),
         metrics={split: {m.metric: m.value for m in scores} for split, scores in scored.items()},
         latency=Latency(
             p50_ms=timed.stats.p50_ms,

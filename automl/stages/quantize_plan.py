@@ -60,7 +60,9 @@ def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
         raise UsageError(f"--runtime {request.runtime}: {missing}")
     rungs = _rungs(request)
     subject = find_subject(request.model)
-    dataset = cached_dataset(request.data, size=subject.size, split_seed=subject.split_seed)
+    dataset = cached_dataset(
+        request.data, size=subject.size, resize=subject.resize, split_seed=subject.split_seed
+    )
     if dataset.info.classes != subject.classes:
         raise UsageError(
             f"--data {request.data}: its classes are {', '.join(dataset.info.classes)}; "

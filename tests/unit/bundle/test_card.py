@@ -1,6 +1,9 @@
 import pytest
+from pydantic import ValidationError
 
 from automl.bundle.card import model_card
+from automl.bundle.manifest import InputContract
+from automl.resize import Resize
 
 
 def test_card_tells_what_the_manifest_knows(make_manifest):
@@ -24,6 +27,26 @@ def test_card_tells_what_the_manifest_knows(make_manifest):
         "2025-01-02T03:04:05+00:00",
     ):
         assert told in card
+
+
+def test_card_tells_how_images_come_to_the_network(make_manifest):
+    plain = make_manifest()
+    assert "images are stretched to that" in model_card(plain)
+    resize = Resize(mode="letterbox", padding=(124, 116, 4))
+    boxed = plain.model_copy(update={"input": plain.input.model_copy(update={"resize": resize})})
+    card = model_card(boxed)
+    assert "letterboxed to that: their ratio of sides is kept, the rest is #7c7404" in card
+    assert "on images and masks letterboxed to 48 x 32 pixels (width x height)" in card
+
+
+def test_a_letterbox_without_a_colour_is_no_manifest(make_manifest):
+    contract = make_manifest().input
+    with pytest.raises(ValidationError, match="must name the colour of its padding"):
+        InputContract(
+            size=contract.size,
+            normalisation=contract.normalisation,
+            resize=Resize(mode="letterbox"),
+        )
 
 
 @pytest.mark.parametrize(("threads", "time"), [(1, "processor time"), (2, "wall time")])

@@ -10,7 +10,7 @@ from automl.errors import BundleError
 def test_manifest_survives_json(make_manifest):
     manifest = make_manifest()
     plain = manifest_json(manifest)
-    assert plain["schema_version"] == 2
+    assert plain["schema_version"] == 3
     assert plain["metrics_measured_on"] == "images and masks resized to input.size"
     assert plain["created"] == "2025-01-02T03:04:05Z"
     assert plain["params"] == {

@@ -98,6 +98,7 @@ def test_an_experiment_is_frozen():
         {"compress": {"int8": False}},
         {"compress": {"int8": {"max_drop": 0.01}}},
         {"target": {"threads": 2}},
+        {"data": {"resize": "letterbox"}},
         {"objectives": {"dice": "maximize"}},
     ],
 )
@@ -124,6 +125,7 @@ def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
     for name, before in TRAIN_BEFORE.items():
         assert plain["train"].pop(name) == before
     assert plain.pop("augmentation_policies") == {}
+    assert plain["data"].pop("resize") == "stretch"
     del plain["data"]["source"], plain["export"], plain["train"]["loader_workers"]
     plain["search"] = shaping(plain["search"])
     assert experiment().key() == short_hash(plain)
