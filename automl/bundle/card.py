@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from automl.bundle.layout import MODEL
 from automl.bundle.manifest import Manifest
+from automl.records import Split
 from automl.store.markdown import markdown_table
 
 
@@ -68,18 +69,45 @@ def _classes(manifest: Manifest) -> str:
 
 def _quality(manifest: Manifest) -> str:
     rows = [
-        (split, name, f"{value:.4f}")
+        (split, name, f"{value:.4f}", interval_text(manifest, split, name))
         for split, values in manifest.metrics.items()
         for name, value in values.items()
     ]
-    measured = _table([("split", "metric", "value"), *rows])
+    note = intervals_note(manifest)
+    if note is None:
+        measured = _table([("split", "metric", "value"), *(row[:3] for row in rows)])
+    else:
+        table = _table([("split", "metric", "value", "95 % interval"), *rows])
+        measured = f"{table}\n\n{note}"
     height, width = manifest.input.size
     place = (
         f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`, on images and masks "
-        f"{_resized(manifest)} to {width} x {height} pixels (width x height). At a photo's own size, "
-        f"to which `mask` is enlarged, it may differ.\n\n{measured}"
+        f"{_resized(manifest)} to {width} x {height} pixels (width x height). At a photo's own "
+        f"size, to which `mask` is enlarged, it may differ.\n\n{measured}"
     )
     return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
+
+
+def interval_text(manifest: Manifest, split: Split, metric: str) -> str:
+    """The interval of a score; nothing where it has none."""
+    found = manifest.intervals.get(split)
+    if found is None or metric not in found.bounds:
+        return ""
+    low, high = found.bounds[metric]
+    return f"[{low:.4f}, {high:.4f}]"
+
+
+def intervals_note(manifest: Manifest) -> str | None:
+    """What the intervals are, and what they are not; None where there are none."""
+    if not manifest.intervals:
+        return None
+    first = next(iter(manifest.intervals.values()))
+    images = ", ".join(f"{found.images} of {split}" for split, found in manifest.intervals.items())
+    return (
+        f"Intervals: the middle 95 % of {first.resamples} bootstrap resamples of the images "
+        f"({images}; seed {first.seed}). They tell how much other images of this kind would change "
+        "a score of this file, not how much another training would."
+    )
 
 
 def _resized(manifest: Manifest) -> str:

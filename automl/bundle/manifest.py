@@ -107,6 +107,20 @@ class FurtherSeeds(_Record):
     count: Count
 
 
+class ImageIntervals(_Record):
+    """How far scores of a split would be apart on other images of its kind.
+
+    `bounds` maps the name of a score to the ends of its 95 % interval: percentiles of the scores of
+    `resamples` draws of the split's `images`, each with replacement (bootstrap, by `seed`). The
+    file is the same in all of them: of other trainings it says nothing, see `further_seeds`.
+    """
+
+    images: Count
+    resamples: Count
+    seed: Annotated[int, Field(ge=0)]
+    bounds: Mapping[str, tuple[float, float]]
+
+
 class Digests(_Record):
     """The last links from dataset to file, each the SHA-256 of a content, in hex.
 
@@ -120,6 +134,8 @@ class Digests(_Record):
 
 class Manifest(_Record):
     """All that a user of a bundle needs to know; `metrics` maps split to name to value.
+
+    `intervals` has those of the mean IoU and of each class's IoU, where they were measured.
 
     Where the file comes from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`,
     `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` ->
@@ -137,6 +153,7 @@ class Manifest(_Record):
     metrics_measured_on: Literal["images and masks resized to input.size"] = (
         "images and masks resized to input.size"
     )
+    intervals: Mapping[Split, ImageIntervals] = Field(default_factory=dict)
     further_seeds: Mapping[Split, FurtherSeeds] = Field(default_factory=dict)
     latency: Latency
     size_mb: Positive
@@ -162,6 +179,12 @@ class Manifest(_Record):
             raise ValueError(
                 f"colours must be one a class, got {len(self.colours)} for {len(self.classes)}"
             )
+        for split, found in self.intervals.items():
+            strange = sorted(found.bounds.keys() - self.metrics.get(split, {}).keys())
+            if strange:
+                raise ValueError(f"intervals of {split}: metrics have no {strange[0]}")
+            if any(low > high for low, high in found.bounds.values()):
+                raise ValueError(f"intervals of {split}: low must not be above high")
         if self.precision != self.lineage.precision:
             raise ValueError(
                 f"precision must be that of the lineage ({self.lineage.precision}), "

@@ -20,9 +20,9 @@ def _to_2(plain: Plain) -> Plain:
 
 
 def _to_3(plain: Plain) -> Plain:
-    """Version 3 tells how images come to the network's size; until then all were stretched."""
+    """Version 3 tells intervals, and how images come to the network: before, all were stretched."""
     resize = {"mode": "stretch", "padding": None}
-    return _with_new_within(plain, "input", resize=resize)
+    return _with_new(_with_new_within(plain, "input", resize=resize), intervals={})
 
 
 #: The step from each earlier version to the next one.

@@ -67,9 +67,10 @@ def _record_lines(record: Record, done: Evaluation) -> list[str]:
     place = f"{how} to {height} x {width}"
     if record.recorded is None:
         return [f"recorded   nothing on {done.pictures.split}; {place} it is {record.repeated:.4f}"]
+    interval = "" if record.interval is None else " [{:.4f}, {:.4f}]".format(*record.interval)
     line = (
-        f"recorded   mIoU {record.recorded:.4f} on {done.pictures.split}, images and masks {place};"
-        f" here, so {how}: {record.repeated:.4f}"
+        f"recorded   mIoU {record.recorded:.4f}{interval} on {done.pictures.split}, "
+        f"images and masks {place}; here, so {how}: {record.repeated:.4f}"
     )
     if record.reproduced:
         return [f"{line}: as recorded"]

@@ -17,6 +17,7 @@ from automl.evaluation.pictures import Picture, PictureSet
 from automl.measurement.boundary import DEFAULT_TOLERANCE, Tolerance, boundary_f1
 from automl.measurement.confusion import count_confusion
 from automl.measurement.hausdorff import hausdorff_95
+from automl.measurement.image_counts import ImageCounts
 from automl.measurement.panoptic import component_instances, panoptic_counts
 
 Floats = NDArray[np.float64]
@@ -59,6 +60,11 @@ class ImageScores:
         """The counts of all images."""
         total: NDArray[np.int64] = self.confusion_nkk.sum(axis=0)
         return total
+
+    @property
+    def counts(self) -> ImageCounts:
+        """What the scores of the whole split are made of."""
+        return ImageCounts.of(self.confusion_nkk, self.confusion_nkk.shape[1])
 
     @property
     def iou_nk(self) -> Floats:

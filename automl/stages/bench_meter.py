@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from automl.benchmark.job import Entry, Job, digest
 from automl.benchmark.worker import measure_apart
 from automl.bundle.batched import batched
-from automl.bundle.evaluation import confusion_of
+from automl.bundle.evaluation import counts_of
 from automl.bundle.runtimes import READS_BUNDLES, RUNTIMES, Run
 from automl.compression.ladder import Quality, Speed
 from automl.data.dataset import Dataset
@@ -39,13 +39,13 @@ class BenchMeter:
     def quality(self, artifact: Path) -> Quality:
         """What a file scores on val in the runtime."""
         rows, classes = self.dataset.split("val"), self.dataset.info.classes
-        confusion_kk = confusion_of(
+        counts = counts_of(
             _Runs(RUNTIMES[self.name](self._form(artifact), threads=self.threads), self._batch),
             (rows.image(row) for row in range(len(rows))),
             (rows.mask(row) for row in range(len(rows))),
             len(classes),
         )
-        scored = quality_measurements(confusion_kk, classes, "val")
+        scored = quality_measurements(counts, classes, "val")
         return quality_of_measurements({m.metric: m.value for m in scored})
 
     def speed(self, float_artifact: Path, artifact: Path) -> Speed:

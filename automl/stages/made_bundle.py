@@ -18,6 +18,7 @@ from automl.measurement.latency import LatencyStats
 from automl.measurement.processor import cpu_model
 from automl.records import Lineage, Normalisation, Scalar, Split
 from automl.stages.export import golden_images
+from automl.stages.recorded import recorded_intervals, recorded_scores
 from automl.store.atomic import replace_folder, staged_path
 
 _GOLDEN = 3
@@ -66,17 +67,19 @@ def write_made_bundle(place: Path, made: Made, timed: Timed, dataset: Dataset) -
 
 def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
     info = dataset.info
-    scored = {
-        split: score_file(made.artifact, dataset, split, threads=timed.threads)
+    scored = [
+        found
         for split in _SCORED_ON
-    }
+        for found in score_file(made.artifact, dataset, split, threads=timed.threads)
+    ]
     return Manifest(
         name=made.name,
         task=info.task,
         classes=info.classes,
         colours=default_colours(info.classes),
         input=InputContract(size=info.size, resize=info.resize, normalisation=made.normalisation),
-        metrics={split: {m.metric: m.value for m in scores} for split, scores in scored.items()},
+        metrics=recorded_scores(scored),
+        intervals=recorded_intervals(scored, info.counts),
         latency=Latency(
             p50_ms=timed.stats.p50_ms,
             p95_ms=timed.stats.p95_ms,

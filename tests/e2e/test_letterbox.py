@@ -85,6 +85,11 @@ def test_a_letterboxed_training_ends_in_a_bundle_that_all_commands_use(
     scored = cli("evaluate", bundle, "--data", "data", "--split", "test", "--out", "scores")
     assert scored.returncode == 0, scored.stderr
     assert "as recorded" in scored.stdout
+    low, high = manifest["intervals"]["test"]["bounds"]["iou.bar"]
+    assert low <= manifest["metrics"]["test"]["iou.bar"] <= high
+    assert manifest["intervals"]["val"]["images"] == len(SIZES["val"])
+    told = cli("bundle", "inspect", bundle)
+    assert f"[{low:.4f}, {high:.4f}]" in told.stdout, told.stdout + told.stderr
     assert_all_who_go_on_from_it_letterbox_as_it_does(tmp_path, monkeypatch)
 
 

@@ -3,8 +3,12 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from automl.bundle.manifest import manifest_json, package_versions, parse_manifest
+from automl.bundle.manifest import ImageIntervals, manifest_json, package_versions, parse_manifest
 from automl.errors import BundleError
+
+
+def intervals(**bounds):
+    return ImageIntervals(images=40, resamples=2000, seed=0, bounds=bounds)
 
 
 def test_manifest_survives_json(make_manifest):
@@ -59,6 +63,9 @@ def test_every_fault_is_listed(make_manifest):
         ({"precision": "fp32"}, "precision must be that of the lineage"),
         ({"metrics": {"val": {"miou": float("nan")}}}, "finite"),
         ({"metrics": {"holdout": {}}}, "holdout|'train', 'val' or 'test'"),
+        ({"intervals": {"val": intervals(rust=(0.1, 0.2))}}, "of val: metrics have no rust"),
+        ({"intervals": {"train": intervals(miou=(0.1, 0.2))}}, "of train: metrics have no miou"),
+        ({"intervals": {"val": intervals(miou=(0.3, 0.2))}}, "low must not be above high"),
     ],
 )
 def test_bad_state_is_refused(make_manifest, changes, message):

@@ -47,6 +47,7 @@ def test_an_earlier_manifest_is_read_with_all_that_it_says(path):
         key: value for key, value in old.items() if key != "schema_version"
     }
     assert new["schema_version"] == SCHEMA_VERSION
+    assert new["intervals"] == {}
 
 
 def test_an_earlier_manifest_has_no_later_keys():
