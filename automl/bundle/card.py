@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from automl.bundle.layout import MODEL
 from automl.bundle.manifest import Manifest
+from automl.bundle.runtimes import TITLES
 from automl.records import Split
 from automl.store.markdown import markdown_table
 
@@ -33,9 +34,10 @@ def model_card(manifest: Manifest) -> str:
 
 def _summary(manifest: Manifest) -> str:
     height, width = manifest.input.size
+    runtime = _title(manifest.metrics_runtime)
     return (
         f"Segments an RGB image into {len(manifest.classes)} classes "
-        f"({', '.join(manifest.classes)}). {manifest.precision.upper()} network for ONNX Runtime "
+        f"({', '.join(manifest.classes)}). {manifest.precision.upper()} network for {runtime} "
         f"that works at {width} x {height} pixels (width x height) inside; {_fitting(manifest)}."
     )
 
@@ -50,6 +52,26 @@ def _fitting(manifest: Manifest) -> str:
 
 
 def _usage(manifest: Manifest) -> str:
+    runtime = manifest.metrics_runtime
+    return _usage_of_file(manifest) + ("" if runtime == "onnxruntime" else f"\n\n{_in_openvino()}")
+
+
+def _in_openvino() -> str:
+    return (
+        "Its scores and its latency are those in OpenVINO (`pip install 'automl[openvino]'`), "
+        f"which cannot read the resizes within `{MODEL}`. What it was measured as, the same "
+        "network for an image of its own size, is written by\n\n"
+        "```\nautoml bundle batch . --size 1 --out one.onnx\n```\n\n"
+        f"`{MODEL}` itself, and all commands that take a bundle, run in ONNX Runtime, where it may "
+        "be slower and INT8 rounds at other places."
+    )
+
+
+def _title(runtime: str) -> str:
+    return TITLES.get(runtime, runtime)
+
+
+def _usage_of_file(manifest: Manifest) -> str:
     return (
         "```\nautoml bundle verify .\nautoml predict . photo.jpg --out mask.png\n```\n\n"
         f"`{MODEL}` takes `image`, uint8 RGB (height, width, 3) of any size, and gives `mask`, "
@@ -81,9 +103,9 @@ def _quality(manifest: Manifest) -> str:
         measured = f"{table}\n\n{note}"
     height, width = manifest.input.size
     place = (
-        f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`, on images and masks "
-        f"{_resized(manifest)} to {width} x {height} pixels (width x height). At a photo's own "
-        f"size, to which `mask` is enlarged, it may differ.\n\n{measured}"
+        f"Of this file, run in {_title(manifest.metrics_runtime)}, on `{manifest.dataset_name}`, "
+        f"on images and masks {_resized(manifest)} to {width} x {height} pixels (width x height). "
+        f"At a photo's own size, to which `mask` is enlarged, it may differ.\n\n{measured}"
     )
     return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
 

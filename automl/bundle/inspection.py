@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from automl.bundle.card import interval_text, intervals_note
 from automl.bundle.manifest import Manifest
+from automl.bundle.runtimes import TITLES
 from automl.records import Split
 
 _MEAN = "all classes"
@@ -19,6 +20,7 @@ def inspection_lines(manifest: Manifest) -> list[str]:
         f"bundle     {manifest.name} ({manifest.precision}), {made}",
         f"input      {height} x {width} (height x width) inside, images {_fitting(manifest)}",
         f"cost       {_cost(manifest)}",
+        f"scores     in {TITLES.get(manifest.metrics_runtime, manifest.metrics_runtime)}",
         f"origin     {lineage.kind} {lineage.trial_id}{teacher}, on {data}",
         "",
         *_score_lines(manifest),

@@ -37,6 +37,9 @@ PACKAGES = (
     "pillow",
 )
 
+#: What more they depend on where they were measured in another runtime than ONNX Runtime.
+_RUNTIME_PACKAGES: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino", "nncf")}
+
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -76,7 +79,10 @@ class InputContract(_Record):
 
 
 class Latency(_Record):
-    """Milliseconds for one image of the network's own size, the whole file measured.
+    """Milliseconds for one image of the network's own size.
+
+    In ONNX Runtime it is the whole file that is measured. OpenVINO cannot read the resizes in it:
+    there it is the same network with the same normalisation and choice of the class, without them.
 
     `p50_ms` and `p95_ms` are wall time. `cpu_p50_ms` is processor time, with 1 thread only: that
     of several adds up. `ratio_to_default` is the number to compare models by: the processor time
@@ -135,7 +141,8 @@ class Digests(_Record):
 class Manifest(_Record):
     """All that a user of a bundle needs to know; `metrics` maps split to name to value.
 
-    `intervals` has those of the mean IoU and of each class's IoU, where they were measured.
+    They were measured in `metrics_runtime`. `intervals` has those of the mean IoU and of each
+    class's IoU, where they were measured.
 
     Where the file comes from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`,
     `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` ->
@@ -153,6 +160,7 @@ class Manifest(_Record):
     metrics_measured_on: Literal["images and masks resized to input.size"] = (
         "images and masks resized to input.size"
     )
+    metrics_runtime: str = "onnxruntime"
     intervals: Mapping[Split, ImageIntervals] = Field(default_factory=dict)
     further_seeds: Mapping[Split, FurtherSeeds] = Field(default_factory=dict)
     latency: Latency
@@ -220,6 +228,11 @@ def parse_manifest(text: str) -> Manifest:
         return Manifest.model_validate_json(current)
     except ValidationError as error:
         raise BundleError("; ".join(_faults(error))) from error
+
+
+def packages_of(runtime: str) -> tuple[str, ...]:
+    """What the numbers of a bundle may depend on that were measured in a runtime."""
+    return (*PACKAGES, *_RUNTIME_PACKAGES.get(runtime, ()))
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -20,9 +20,13 @@ def _to_2(plain: Plain) -> Plain:
 
 
 def _to_3(plain: Plain) -> Plain:
-    """Version 3 tells intervals, and how images come to the network: before, all were stretched."""
+    """Version 3 tells intervals, the runtime of scores, and how images come to the network.
+
+    Before, all images were stretched and all scores were ONNX Runtime's.
+    """
     resize = {"mode": "stretch", "padding": None}
-    return _with_new(_with_new_within(plain, "input", resize=resize), intervals={})
+    told = _with_new_within(plain, "input", resize=resize)
+    return _with_new(told, intervals={}, metrics_runtime="onnxruntime")
 
 
 #: The step from each earlier version to the next one.

@@ -152,7 +152,8 @@ def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path
     return [
         *describe_experiment(experiment),
         f"runs on    {backend}",
-        f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
+        f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1"
+        + ("" if target.runtime == "onnxruntime" else ", without the resizes around the network"),
         f"latency    {latency}",
         f"then       {compress.winners} winners, {students} student(s) each{int8}",
         *_again(experiment),

@@ -74,4 +74,8 @@ def _record_lines(record: Record, done: Evaluation) -> list[str]:
     )
     if record.reproduced:
         return [f"{line}: as recorded"]
-    return [line, "           not the same: other images or another split than the record's"]
+    other = "other images or another split than the record's"
+    runtime = done.manifest.metrics_runtime
+    if runtime != "onnxruntime":
+        other += f", or the runtime: the record is of {runtime}, this is of onnxruntime"
+    return [line, f"           not the same: {other}"]

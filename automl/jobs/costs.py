@@ -139,7 +139,9 @@ def size_measurements(
 
 def timing_of(info: DatasetInfo, target: TargetSettings) -> Timing:
     """How a study times: what it declares, on images of its networks' size."""
-    return Timing(size=info.size, threads=target.threads, rounds=target.rounds)
+    return Timing(
+        size=info.size, threads=target.threads, rounds=target.rounds, runtime=target.runtime
+    )
 
 
 def ranking_ms(stats: LatencyStats, target: TargetSettings) -> float:

@@ -1,4 +1,4 @@
-"""The quality of an exported file, run in the runtime that serves it; each is scored once.
+"""The quality of an exported file in the runtime of the target; each is scored once in each.
 
 Scores are kept beside the file, by its content.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl.bundle.evaluation import counts_of
-from automl.bundle.runtime import open_session
+from automl.bundle.in_runtime import open_labeller
 from automl.data.dataset import Dataset
 from automl.measurement.image_counts import ImageCounts, iou_intervals
 from automl.measurement.scores import scores as quality_of
@@ -31,12 +31,15 @@ class MeasurementFile:
 
 
 def score_file(
-    artifact: Path, dataset: Dataset, split: Split, *, threads: int
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int, runtime: str
 ) -> tuple[Measurement, ...]:
     """The mIoU, Dice, accuracy and IoU of classes of a wrapped network on a split."""
-    kept = artifact.parent / f"scores-{split}-{digest(artifact)}.json"
+    # Those of ONNX Runtime lie where they did before there were others.
+    where = "" if runtime == "onnxruntime" else f"{runtime}-"
+    kept = artifact.parent / f"scores-{split}-{where}{digest(artifact)}.json"
     (measurements,) = kept_measurements(
-        kept, lambda: [measured_quality(artifact, dataset, split, threads=threads)]
+        kept,
+        lambda: [measured_quality(artifact, dataset, split, threads=threads, runtime=runtime)],
     )
     return measurements
 
@@ -75,12 +78,12 @@ def digest(path: Path) -> str:
 
 
 def measured_quality(
-    artifact: Path, dataset: Dataset, split: Split, *, threads: int
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int, runtime: str
 ) -> tuple[Measurement, ...]:
     """What `score_file` keeps, measured whether or not it was before."""
     rows = dataset.split(split)
     images = (rows.image(row) for row in range(len(rows)))
     masks = (rows.mask(row) for row in range(len(rows)))
-    session = open_session(artifact, threads=threads)
+    session = open_labeller(artifact, runtime, dataset.info.size, threads=threads)
     classes = dataset.info.classes
     return quality_measurements(counts_of(session, images, masks, len(classes)), classes, split)

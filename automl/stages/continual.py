@@ -194,11 +194,13 @@ def report_continual(study: Study, old: Dataset | None, after: Candidate) -> Con
 
 
 def _scores(study: Study, name: str, dataset: Dataset, files: Mapping[str, Path]) -> DataScores:
-    threads = study.backend.threads_per_job()
+    threads, runtime = study.backend.threads_per_job(), study.experiment.target.runtime
     before, after = (
         {
             found.metric: found.value
-            for found in measured_quality(files[when], dataset, _SPLIT, threads=threads)
+            for found in measured_quality(
+                files[when], dataset, _SPLIT, threads=threads, runtime=runtime
+            )
         }
         for when in ("before", "after")
     )

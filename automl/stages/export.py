@@ -19,6 +19,7 @@ from automl.bundle.manifest import (
     Latency,
     Manifest,
     package_versions,
+    packages_of,
 )
 from automl.bundle.masks import default_colours
 from automl.bundle.verify import verify_bundle
@@ -131,7 +132,8 @@ def bundle_manifest(
         dataset_name=info.name,
         dataset_fingerprint=info.fingerprint,
         seeds={"study": search.seed, "split": study.experiment.data.split_seed},
-        packages=package_versions(),
+        metrics_runtime=study.experiment.target.runtime,
+        packages=package_versions(packages_of(study.experiment.target.runtime)),
         created=time_of_making(),
     )
 

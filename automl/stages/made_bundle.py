@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from automl.bundle.card import model_card
-from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
+from automl.bundle.manifest import (
+    InputContract,
+    Latency,
+    Manifest,
+    package_versions,
+    packages_of,
+)
 from automl.bundle.masks import default_colours
 from automl.bundle.verify import verify_bundle
 from automl.bundle.writing import write_bundle
@@ -70,7 +76,9 @@ def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
     scored = [
         found
         for split in _SCORED_ON
-        for found in score_file(made.artifact, dataset, split, threads=timed.threads)
+        for found in score_file(
+            made.artifact, dataset, split, threads=timed.threads, runtime=timed.runtime
+        )
     ]
     return Manifest(
         name=made.name,
@@ -98,6 +106,7 @@ def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
         dataset_name=info.name,
         dataset_fingerprint=info.fingerprint,
         seeds=made.seeds,
-        packages=package_versions(),
+        metrics_runtime=timed.runtime,
+        packages=package_versions(packages_of(timed.runtime)),
         created=datetime.now(UTC),
     )

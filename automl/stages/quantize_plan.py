@@ -100,7 +100,7 @@ def _claim(
         "data": dataset.info.fingerprint,
         "runtime": request.runtime,
         "rungs": list(rungs),
-        "settings": request.settings.model_dump(mode="json"),
+        "settings": request.settings.resolved("onnxruntime").model_dump(mode="json"),
         "calibration_images": request.calibration_images,
         "threads": request.threads,
         "rounds": request.rounds,

@@ -30,6 +30,15 @@ def test_card_tells_what_the_manifest_knows(make_manifest):
         assert told in card
 
 
+def test_card_tells_the_runtime_and_what_running_it_there_takes(make_manifest):
+    assert "INT8 network for ONNX Runtime" in model_card(make_manifest())
+    card = model_card(make_manifest(metrics_runtime="openvino"))
+    assert "INT8 network for OpenVINO" in card
+    assert "Of this file, run in OpenVINO" in card
+    assert "pip install 'automl[openvino]'" in card
+    assert "automl bundle batch . --size 1 --out one.onnx" in card
+
+
 def test_card_tells_how_images_come_to_the_network(make_manifest):
     plain = make_manifest()
     assert "images are stretched to that" in model_card(plain)
@@ -75,7 +84,8 @@ def test_inspection_has_a_row_a_class(scored):
     assert "schema_version 3" in lines[0]
     assert "32 x 48 (height x width) inside, images stretched" in lines[1]
     assert "4.20 ms an image in onnxruntime on cpu, 1 thread(s)" in lines[2]
-    rows = {line.split("  ")[0]: line for line in lines[5:]}
+    rows = {line.split("  ")[0]: line for line in lines[6:]}
+    assert lines[3] == "scores     in ONNX Runtime"
     assert rows["class"].split("  ", 1)[1].strip() == "IoU on val"
     assert rows["all classes"].endswith("0.7100 [0.6500, 0.7512]")
     assert rows[scored.classes[1]].endswith("0.5000 [0.2500, 0.6250]")

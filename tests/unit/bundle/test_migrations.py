@@ -48,6 +48,7 @@ def test_an_earlier_manifest_is_read_with_all_that_it_says(path):
     }
     assert new["schema_version"] == SCHEMA_VERSION
     assert new["intervals"] == {}
+    assert new["metrics_runtime"] == "onnxruntime"
 
 
 def test_an_earlier_manifest_has_no_later_keys():

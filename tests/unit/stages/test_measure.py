@@ -31,7 +31,7 @@ def opened(monkeypatch):
     """The files that were opened to be scored, and with how many threads."""
     seen = []
 
-    def open_session(path, threads):
+    def open_labeller(path, _runtime, _size, threads):
         seen.append((path.parent.name, threads))
 
     def counts_of(_session, images, masks, num_classes):
@@ -39,7 +39,7 @@ def opened(monkeypatch):
         assert len(list(images)) == len(list(masks))
         return ImageCounts.of([np.array([[90, 10], [0, 0]])], 2)
 
-    monkeypatch.setattr(scoring, "open_session", open_session)
+    monkeypatch.setattr(scoring, "open_labeller", open_labeller)
     monkeypatch.setattr(scoring, "counts_of", counts_of)
     return seen
 
