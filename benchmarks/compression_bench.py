@@ -180,7 +180,7 @@ class Bench:
         return found
 
     def _miou(self, path: Path, split: str) -> float:
-        scored = score_file(path, self.dataset, split, threads=1)
+        scored = score_file(path, self.dataset, split, threads=1, runtime="onnxruntime")
         return next(m.value for m in scored if m.metric == "miou")
 
     def _times(

@@ -10,16 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from automl.bounds import broken_bounds
 from automl.errors import StudyError, TrialError
-from automl.records import (
-    Measurement,
-    Scalar,
-    TrialConfig,
-    TrialMessage,
-    TrialStatus,
-    Verdict,
-    broken_bounds,
-)
+from automl.records import Measurement, Scalar, TrialConfig, TrialMessage, TrialStatus, Verdict
 from automl.reporting import Reporter
 from automl.space.search_plan import SearchPlan
 from automl.store.layout import StudyFolder

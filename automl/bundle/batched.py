@@ -22,9 +22,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from automl.bundle.graph import MASK
 from automl.bundle.loading import load_sound
 from automl.bundle.runtime import open_bytes
-from automl.bundle.wrap import MASK, NORMALISE
+from automl.bundle.wrap_image import NORMALISE
 from automl.errors import BundleError, UsageError
 from automl.store import atomic
 

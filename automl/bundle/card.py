@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from automl.bundle.layout import MODEL
 from automl.bundle.manifest import Manifest
+from automl.bundle.runtimes import TITLES
+from automl.records import Split
 from automl.store.markdown import markdown_table
 
 
@@ -32,14 +34,44 @@ def model_card(manifest: Manifest) -> str:
 
 def _summary(manifest: Manifest) -> str:
     height, width = manifest.input.size
+    runtime = _title(manifest.metrics_runtime)
     return (
         f"Segments an RGB image into {len(manifest.classes)} classes "
-        f"({', '.join(manifest.classes)}). {manifest.precision.upper()} network for ONNX Runtime "
-        f"that works at {width} x {height} pixels (width x height) inside."
+        f"({', '.join(manifest.classes)}). {manifest.precision.upper()} network for {runtime} "
+        f"that works at {width} x {height} pixels (width x height) inside; {_fitting(manifest)}."
     )
 
 
+def _fitting(manifest: Manifest) -> str:
+    resize = manifest.input.resize
+    if not resize.is_letterbox:
+        return "images are stretched to that"
+    assert resize.padding is not None
+    colour = "#{:02x}{:02x}{:02x}".format(*resize.padding)
+    return f"images are letterboxed to that: their ratio of sides is kept, the rest is {colour}"
+
+
 def _usage(manifest: Manifest) -> str:
+    runtime = manifest.metrics_runtime
+    return _usage_of_file(manifest) + ("" if runtime == "onnxruntime" else f"\n\n{_in_openvino()}")
+
+
+def _in_openvino() -> str:
+    return (
+        "Its scores and its latency are those in OpenVINO (`pip install 'automl[openvino]'`), "
+        f"which cannot read the resizes within `{MODEL}`. What it was measured as, the same "
+        "network for an image of its own size, is written by\n\n"
+        "```\nautoml bundle batch . --size 1 --out one.onnx\n```\n\n"
+        f"`{MODEL}` itself, and all commands that take a bundle, run in ONNX Runtime, where it may "
+        "be slower and INT8 rounds at other places."
+    )
+
+
+def _title(runtime: str) -> str:
+    return TITLES.get(runtime, runtime)
+
+
+def _usage_of_file(manifest: Manifest) -> str:
     return (
         "```\nautoml bundle verify .\nautoml predict . photo.jpg --out mask.png\n```\n\n"
         f"`{MODEL}` takes `image`, uint8 RGB (height, width, 3) of any size, and gives `mask`, "
@@ -59,18 +91,49 @@ def _classes(manifest: Manifest) -> str:
 
 def _quality(manifest: Manifest) -> str:
     rows = [
-        (split, name, f"{value:.4f}")
+        (split, name, f"{value:.4f}", interval_text(manifest, split, name))
         for split, values in manifest.metrics.items()
         for name, value in values.items()
     ]
-    measured = _table([("split", "metric", "value"), *rows])
+    note = intervals_note(manifest)
+    if note is None:
+        measured = _table([("split", "metric", "value"), *(row[:3] for row in rows)])
+    else:
+        table = _table([("split", "metric", "value", "95 % interval"), *rows])
+        measured = f"{table}\n\n{note}"
     height, width = manifest.input.size
     place = (
-        f"Of this file, run in ONNX Runtime, on `{manifest.dataset_name}`, on images and masks "
-        f"resized to {width} x {height} pixels (width x height). At a photo's own size, to which "
-        f"`mask` is enlarged, it may differ.\n\n{measured}"
+        f"Of this file, run in {_title(manifest.metrics_runtime)}, on `{manifest.dataset_name}`, "
+        f"on images and masks {_resized(manifest)} to {width} x {height} pixels (width x height). "
+        f"At a photo's own size, to which `mask` is enlarged, it may differ.\n\n{measured}"
     )
     return f"{place}\n\n{_further_seeds(manifest)}" if manifest.further_seeds else place
+
+
+def interval_text(manifest: Manifest, split: Split, metric: str) -> str:
+    """The interval of a score; nothing where it has none."""
+    found = manifest.intervals.get(split)
+    if found is None or metric not in found.bounds:
+        return ""
+    low, high = found.bounds[metric]
+    return f"[{low:.4f}, {high:.4f}]"
+
+
+def intervals_note(manifest: Manifest) -> str | None:
+    """What the intervals are, and what they are not; None where there are none."""
+    if not manifest.intervals:
+        return None
+    first = next(iter(manifest.intervals.values()))
+    images = ", ".join(f"{found.images} of {split}" for split, found in manifest.intervals.items())
+    return (
+        f"Intervals: the middle 95 % of {first.resamples} bootstrap resamples of the images "
+        f"({images}; seed {first.seed}). They tell how much other images of this kind would change "
+        "a score of this file, not how much another training would."
+    )
+
+
+def _resized(manifest: Manifest) -> str:
+    return "letterboxed" if manifest.input.resize.is_letterbox else "resized"
 
 
 def _further_seeds(manifest: Manifest) -> str:

@@ -10,11 +10,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from automl.bundle.migrations import migrated
+from automl.data.letterbox import Frame
 from automl.errors import BundleError
-from automl.records import IGNORE, Lineage, Normalisation, Scalar, Split
+from automl.records import (
+    IGNORE,
+    Lineage,
+    Normalisation,
+    Scalar,
+    Split,
+)
+from automl.resize import STRETCH, Resize
 
 #: The version of the manifest that this program writes; `migrations` brings earlier ones to it.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: What a bundle's numbers may depend on.
 PACKAGES = (
@@ -29,6 +37,9 @@ PACKAGES = (
     "pillow",
 )
 
+#: What more they depend on where they were measured in another runtime than ONNX Runtime.
+_RUNTIME_PACKAGES: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino", "nncf")}
+
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -42,17 +53,36 @@ class _Record(BaseModel):
 
 
 class InputContract(_Record):
-    """What the model takes. `size` is (height, width) at which the network itself works."""
+    """What the model takes, and how the file brings it to the network.
+
+    `size` is (height, width) at which the network itself works, `resize` how images come to it; a
+    letterbox names the colour of its padding.
+    """
 
     size: tuple[Count, Count]
+    resize: Resize = STRETCH
     normalisation: Normalisation
     layout: Literal["HWC"] = "HWC"
     dtype: Literal["uint8"] = "uint8"
     channels: Literal["RGB"] = "RGB"
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resize.is_letterbox and self.resize.padding is None:
+            raise ValueError("a letterbox must name the colour of its padding")
+        return self
+
+    @property
+    def frame(self) -> Frame:
+        """What images are brought to."""
+        return Frame(self.size, self.resize)
+
 
 class Latency(_Record):
-    """Milliseconds for one image of the network's own size, the whole file measured.
+    """Milliseconds for one image of the network's own size.
+
+    In ONNX Runtime it is the whole file that is measured. OpenVINO cannot read the resizes in it:
+    there it is the same network with the same normalisation and choice of the class, without them.
 
     `p50_ms` and `p95_ms` are wall time. `cpu_p50_ms` is processor time, with 1 thread only: that
     of several adds up. `ratio_to_default` is the number to compare models by: the processor time
@@ -83,6 +113,20 @@ class FurtherSeeds(_Record):
     count: Count
 
 
+class ImageIntervals(_Record):
+    """How far scores of a split would be apart on other images of its kind.
+
+    `bounds` maps the name of a score to the ends of its 95 % interval: percentiles of the scores of
+    `resamples` draws of the split's `images`, each with replacement (bootstrap, by `seed`). The
+    file is the same in all of them: of other trainings it says nothing, see `further_seeds`.
+    """
+
+    images: Count
+    resamples: Count
+    seed: Annotated[int, Field(ge=0)]
+    bounds: Mapping[str, tuple[float, float]]
+
+
 class Digests(_Record):
     """The last links from dataset to file, each the SHA-256 of a content, in hex.
 
@@ -97,12 +141,15 @@ class Digests(_Record):
 class Manifest(_Record):
     """All that a user of a bundle needs to know; `metrics` maps split to name to value.
 
+    They were measured in `metrics_runtime`. `intervals` has those of the mean IoU and of each
+    class's IoU, where they were measured.
+
     Where the file comes from reads dataset (`dataset_fingerprint`) -> trial (`lineage.trial_id`,
     `params`, `seeds`) -> `lineage.teacher` -> `lineage.recipe` -> `digests.core` ->
     `digests.model`.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str
     task: Literal["segmentation"]
     classes: tuple[str, ...]
@@ -113,6 +160,8 @@ class Manifest(_Record):
     metrics_measured_on: Literal["images and masks resized to input.size"] = (
         "images and masks resized to input.size"
     )
+    metrics_runtime: str = "onnxruntime"
+    intervals: Mapping[Split, ImageIntervals] = Field(default_factory=dict)
     further_seeds: Mapping[Split, FurtherSeeds] = Field(default_factory=dict)
     latency: Latency
     size_mb: Positive
@@ -138,6 +187,12 @@ class Manifest(_Record):
             raise ValueError(
                 f"colours must be one a class, got {len(self.colours)} for {len(self.classes)}"
             )
+        for split, found in self.intervals.items():
+            strange = sorted(found.bounds.keys() - self.metrics.get(split, {}).keys())
+            if strange:
+                raise ValueError(f"intervals of {split}: metrics have no {strange[0]}")
+            if any(low > high for low, high in found.bounds.values()):
+                raise ValueError(f"intervals of {split}: low must not be above high")
         if self.precision != self.lineage.precision:
             raise ValueError(
                 f"precision must be that of the lineage ({self.lineage.precision}), "
@@ -173,6 +228,11 @@ def parse_manifest(text: str) -> Manifest:
         return Manifest.model_validate_json(current)
     except ValidationError as error:
         raise BundleError("; ".join(_faults(error))) from error
+
+
+def packages_of(runtime: str) -> tuple[str, ...]:
+    """What the numbers of a bundle may depend on that were measured in a runtime."""
+    return (*PACKAGES, *_RUNTIME_PACKAGES.get(runtime, ()))
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

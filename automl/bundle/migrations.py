@@ -19,8 +19,18 @@ def _to_2(plain: Plain) -> Plain:
     return _with_new(plain, digests=None)
 
 
+def _to_3(plain: Plain) -> Plain:
+    """Version 3 tells intervals, the runtime of scores, and how images come to the network.
+
+    Before, all images were stretched and all scores were ONNX Runtime's.
+    """
+    resize = {"mode": "stretch", "padding": None}
+    told = _with_new_within(plain, "input", resize=resize)
+    return _with_new(told, intervals={}, metrics_runtime="onnxruntime")
+
+
 #: The step from each earlier version to the next one.
-STEPS: Mapping[int, Callable[[Plain], Plain]] = {1: _to_2}
+STEPS: Mapping[int, Callable[[Plain], Plain]] = {1: _to_2, 2: _to_3}
 
 
 def migrated(plain: object, *, to: int) -> Plain:
@@ -41,9 +51,24 @@ def migrated(plain: object, *, to: int) -> Plain:
     return plain
 
 
+def _with_new_within(plain: Plain, section: str, **new: object) -> Plain:
+    """The same of a section; one that is no mapping is a fault that is told later."""
+    known = plain.get(section)
+    if not isinstance(known, dict):
+        return plain
+    early = sorted(known.keys() & new.keys())
+    if early:
+        raise BundleError(_early(f"{section}.{early[0]}", plain))
+    return {**plain, section: {**known, **new}}
+
+
+def _early(key: str, plain: Plain) -> str:
+    return f"{key}: schema_version {plain['schema_version']} has no such key"
+
+
 def _with_new(plain: Plain, **new: object) -> Plain:
     """A manifest with the keys that its version did not have yet."""
     early = sorted(plain.keys() & new.keys())
     if early:
-        raise BundleError(f"{early[0]}: schema_version {plain['schema_version']} has no such key")
+        raise BundleError(_early(early[0], plain))
     return plain | new

@@ -33,6 +33,9 @@ def open_onnxruntime(content: bytes, *, threads: int) -> Run:
 
 
 def _open_openvino(content: bytes, *, threads: int) -> Run:
+    missing = absence("openvino", versions())
+    if missing is not None:
+        raise BundleError(f"openvino: {missing}")
     from automl.bundle.openvino_runtime import open_openvino  # noqa: PLC0415 (an extra)
 
     return open_openvino(content, threads=threads)
@@ -50,6 +53,9 @@ READS_BUNDLES = frozenset({"onnxruntime"})
 _NEVER: Mapping[str, str] = {
     "torch": "a bundle holds an ONNX graph and no torch network, so there is none to run",
 }
+
+#: How people write them.
+TITLES: Mapping[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 #: All names that can be asked for.
 NAMES = (*RUNTIMES, *_NEVER)

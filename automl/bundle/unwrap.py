@@ -7,7 +7,8 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
-from automl.bundle.wrap import CORE_PREFIX, MASK, NORMALISE, OWN_PREFIX
+from automl.bundle.graph import CORE_PREFIX, MASK, OWN_PREFIX
+from automl.bundle.wrap_image import NORMALISE
 from automl.errors import BundleError
 from automl.store import atomic
 

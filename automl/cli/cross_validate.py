@@ -54,7 +54,9 @@ def cross_validate(
     experiment = load_checked(space, Overrides(data=data, epochs=epochs, seed=seed))
     chosen = _params(experiment, params)
     where = experiment.data
-    dataset = cached_dataset(where.source, size=where.size, split_seed=where.split_seed)
+    dataset = cached_dataset(
+        where.source, size=where.size, resize=where.fit, split_seed=where.split_seed
+    )
     plan = plan_cross_validation(
         experiment,
         dataset,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.preview import preview
+from automl.cli.resize_option import ResizeOption
 
 if TYPE_CHECKING:
     from automl.data.dataset import Dataset
+    from automl.resize import Resize
 
 data_app = typer.Typer(help="Check datasets, look at them, and import them.", no_args_is_help=True)
 
@@ -33,28 +35,35 @@ def check(
         tuple[int, int] | None,
         typer.Option(help="Also tell what is lost at this height and width: --size 192 256."),
     ] = None,
+    resize: ResizeOption = "stretch",
 ) -> None:
     """Tell every fault of a dataset, naming the files, or what it holds.
 
     Next: automl search --space lightweight.yaml --data DIR
     """
+    from automl.cli.resize_option import resize_of
     from automl.data.check import check_folder
     from automl.data.dataset import is_dataset
     from automl.data.importing import BUILTINS, check_size, check_source
+    from automl.data.letterbox import Frame
 
+    wanted = resize_of(resize)
     check_source(source)
     if size is not None:
         check_size(size)
     if source in BUILTINS or is_dataset(Path(source)):
-        _tell_imported(source, split_seed, size)
+        _tell_imported(source, split_seed, size, wanted)
         return
-    report = check_folder(Path(source), split_seed=split_seed, size=size)
+    frame = None if size is None else Frame(size, wanted)
+    report = check_folder(Path(source), split_seed=split_seed, frame=frame)
     typer.echo(report.summary())
     if report.faults:
         raise typer.Exit(2)
 
 
-def _tell_imported(source: str, split_seed: int, size: tuple[int, int] | None) -> None:
+def _tell_imported(
+    source: str, split_seed: int, size: tuple[int, int] | None, resize: Resize
+) -> None:
     """Describe a dataset that was checked when it was written, or is made by this program."""
     from automl.data.dataset import open_dataset
     from automl.data.importing import BUILTINS, cached_dataset
@@ -62,7 +71,7 @@ def _tell_imported(source: str, split_seed: int, size: tuple[int, int] | None) -
     made = source in BUILTINS
     if made or size is not None:
         size = _SIZE if size is None else size
-        dataset = cached_dataset(source, size=size, split_seed=split_seed)
+        dataset = cached_dataset(source, size=size, resize=resize, split_seed=split_seed)
     else:
         dataset = open_dataset(Path(source))
     kind = "made by this program" if made else "imported already"
@@ -93,13 +102,21 @@ def import_(
     split_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the split, where there is none.")
     ] = 0,
+    resize: ResizeOption = "stretch",
 ) -> None:
     """Import a dataset once, at training resolution, into memory-mapped Arrow files.
 
     `automl search` does this by itself, and keeps the result in its cache.
     """
+    from automl.cli.resize_option import resize_of
     from automl.data.importing import import_dataset
 
-    dataset = import_dataset(source, size=size, split_seed=split_seed, destination=destination)
+    dataset = import_dataset(
+        source,
+        size=size,
+        resize=resize_of(resize),
+        split_seed=split_seed,
+        destination=destination,
+    )
     _tell(dataset)
     typer.echo(f"imported into {destination}")

@@ -15,7 +15,13 @@ from rich.text import Text
 from automl.cli.progress import epochs_text, spent_epochs
 from automl.conductor.budget import planned_epochs, planned_rungs
 from automl.fidelity import scaled_size
-from automl.records import SPLITS, Candidate, DatasetInfo, TrialStatus
+from automl.records import (
+    SPLITS,
+    Candidate,
+    DatasetInfo,
+    TrialStatus,
+)
+from automl.resize import ResizeMode
 from automl.sampling.choice import resolve_sampler
 from automl.space.search_plan import plan_of
 
@@ -41,17 +47,24 @@ _SHOWN_WARNINGS = 5
 
 def describe_dataset(info: DatasetInfo) -> list[str]:
     """A dataset's size, classes and fingerprint."""
-    height, width = info.size
+    size = size_text(info.size, info.resize.mode)
     counts = ", ".join(f"{info.counts[split]} {split}" for split in SPLITS)
     shares = ", ".join(
         f"{name} {share:.2%}"
         for name, share in zip(info.classes, info.class_pixel_share, strict=True)
     )
     return [
-        f"dataset    {info.name}: {counts} images at {height} x {width} (height x width)",
+        f"dataset    {info.name}: {counts} images at {size}",
         f"           fingerprint {info.fingerprint[:16]}",
         f"classes    {shares} (of train pixels)",
     ]
+
+
+def size_text(size: tuple[int, int], mode: ResizeMode) -> str:
+    """The size of a network, and how images come to it where that is not the usual way."""
+    height, width = size
+    kept = ", letterboxed" if mode == "letterbox" else ""
+    return f"{height} x {width} (height x width){kept}"
 
 
 def describe_warnings(warnings: Sequence[str]) -> list[str]:
@@ -69,9 +82,9 @@ def describe_experiment(experiment: Experiment) -> list[str]:
     budget = _budget(search)
     bounds = [f"{name} <= {bound:g}" for name, bound in experiment.constraints.items()]
     goals = [f"{o.direction} {o.metric}" for o in experiment.objectives]
-    height, width = experiment.data.size
+    size = size_text(experiment.data.size, experiment.data.resize)
     return [
-        f"data       {experiment.data.source} at {height} x {width} (height x width)",
+        f"data       {experiment.data.source} at {size}",
         f"space      {experiment.space.describe()}",
         f"objectives {', '.join(goals)}" + (f"; subject to {', '.join(bounds)}" if bounds else ""),
         f"budget     {search.trials} trials of at most {train.epochs} epochs, {budget}",
@@ -139,7 +152,8 @@ def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path
     return [
         *describe_experiment(experiment),
         f"runs on    {backend}",
-        f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1",
+        f"target     {target.runtime} on {target.device}, {target.threads} thread(s), batch 1"
+        + ("" if target.runtime == "onnxruntime" else ", without the resizes around the network"),
         f"latency    {latency}",
         f"then       {compress.winners} winners, {students} student(s) each{int8}",
         *_again(experiment),

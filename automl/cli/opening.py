@@ -36,6 +36,7 @@ def imported_dataset(experiment: Experiment, console: Console) -> Dataset:
         return cached_dataset(
             data.source,
             size=data.size,
+            resize=data.fit,
             split_seed=data.split_seed,
             progress=lambda done, total: status.update(f"importing images: {done} of {total}"),
         )

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.resize_option import MaybeResize
+
 if TYPE_CHECKING:
     from automl.data.dataset import Dataset
+    from automl.resize import Resize
     from automl.space.experiment import Experiment
     from automl.space.policies.policy import Policy
 
@@ -36,12 +39,14 @@ def preview(
     size: Annotated[
         tuple[int, int] | None, typer.Option(help="Height and width, multiples of 32: 192 256.")
     ] = None,
+    resize: MaybeResize = None,
 ) -> None:
     """Draw images before and after augmentation, with their masks.
 
     A declared policy has the values of trial 0. The images are made as training makes them.
     """
     from automl.bundle.masks import png_bytes
+    from automl.cli.resize_option import resize_of
     from automl.errors import UsageError
     from automl.stages.preview import Preview, preview_sheet
     from automl.store.atomic import write_bytes
@@ -49,8 +54,9 @@ def preview(
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out: given {str(out)!r}; allowed: a file that ends in .png")
     experiment = None if space is None else _experiment(space)
+    fit = None if resize is None else resize_of(resize)
     wanted = Preview(policy=_policy(policy, experiment), mix=mix, count=count, seed=seed)
-    sheet = preview_sheet(_dataset(source, size, experiment), wanted)
+    sheet = preview_sheet(_dataset(source, size, fit, experiment), wanted)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, png_bytes(sheet))
     typer.echo(f"wrote {out}: augmentation {wanted.name}, {sheet.width} x {sheet.height} pixels")
@@ -80,16 +86,26 @@ def _policy(name: str, experiment: Experiment | None) -> str | Policy:
     raise UsageError(f"--policy: given {name!r}; allowed: {', '.join(known)}{hint}")
 
 
-def _dataset(source: str, size: tuple[int, int] | None, experiment: Experiment | None) -> Dataset:
-    """At the size asked for, else at its own where it is imported, else at the experiment's."""
+def _dataset(
+    source: str, size: tuple[int, int] | None, fit: Resize | None, experiment: Experiment | None
+) -> Dataset:
+    """As asked for, else as it is where it is imported, else as the experiment declares."""
     from automl.data.dataset import is_dataset, open_dataset
     from automl.data.importing import cached_dataset
+    from automl.resize import STRETCH
 
-    if size is None and is_dataset(Path(source)):
+    if size is None and fit is None and is_dataset(Path(source)):
         return open_dataset(Path(source))
     if experiment is None:
-        return cached_dataset(source, size=_SIZE if size is None else size)
+        return cached_dataset(
+            source,
+            size=_SIZE if size is None else size,
+            resize=STRETCH if fit is None else fit,
+        )
     data = experiment.data
     return cached_dataset(
-        source, size=data.size if size is None else size, split_seed=data.split_seed
+        source,
+        size=data.size if size is None else size,
+        resize=data.fit if fit is None else fit,
+        split_seed=data.split_seed,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from automl.cli.describe import size_text
 from automl.conductor.snapshot import Snapshot
 from automl.records import Candidate, Scalar, TrialConfig, TrialMessage, Verdict
 
@@ -65,12 +66,12 @@ class TrainingLines:
 def plan_lines(plan: TrainingPlan, runs_on: str, out: Path) -> list[str]:
     """What is about to be trained, on what, and where it goes."""
     experiment = plan.experiment
-    height, width = experiment.data.size
+    size = size_text(experiment.data.size, experiment.data.resize)
     values = experiment.space.default()
     text = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
     lines = [
         f"trains     {plan.origin}: {text}",
-        f"data       {experiment.data.source} at {height} x {width} (height x width)",
+        f"data       {experiment.data.source} at {size}",
         f"epochs     {experiment.train.epochs}, seed {experiment.search.seed}",
         f"runs on    {runs_on}",
     ]

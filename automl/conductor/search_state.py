@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from automl.bounds import violations
 from automl.conductor.mirror import Mirror
 from automl.conductor.rungs import Rungs
 from automl.conductor.tally import Tally
@@ -18,7 +19,6 @@ from automl.records import (
     TrialStatus,
     Verdict,
     from_json,
-    violations,
 )
 from automl.sampling.proposer import Proposer
 from automl.space.search_plan import SearchPlan

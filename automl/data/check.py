@@ -14,6 +14,7 @@ from automl.data.declaration import DECLARATION_FILE
 from automl.data.examine import Counts, Examined, class_pixels, examine
 from automl.data.faults import Fault, describe
 from automl.data.folders import FolderDataset, Sample, Survey, survey_folder
+from automl.data.letterbox import Frame
 from automl.records import SPLITS, Split
 
 #: Told after each sample: how many are done, of how many.
@@ -126,25 +127,26 @@ def check_folder(
     root: Path,
     *,
     split_seed: int = 0,
-    size: tuple[int, int] | None = None,
+    frame: Frame | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Read every file of a folder dataset and report; raises DataError only without a folder.
 
-    With a `size` (height, width) the samples are resized as for training, too, and what is lost
-    by that is a fault.
+    With a `frame` the samples are brought into it as for training, too, and what is lost by that is
+    a fault.
     """
     survey = survey_folder(root, split_seed)
     dataset = survey.dataset
+    counted = None if frame is None else frame.for_counting()
     tally = Tally(counts=no_counts(len(dataset.classes)), faults=list(survey.faults))
     resized = no_counts(len(dataset.classes))
-    for split, examined in examine_all(dataset, size, progress):
+    for split, examined in examine_all(dataset, counted, progress):
         tally.add(split, examined)
         if examined.mask is not None:
             resized[split].add(class_pixels(examined.mask, len(dataset.classes)))
     tally.faults += absence_faults(dataset, tally)
-    if size is not None and not tally.faults:
-        lost = losses(resized, dataset.classes, size, tally.held)
+    if frame is not None and not tally.faults:
+        lost = losses(resized, dataset.classes, frame.size, tally.held)
         tally.faults += [Fault(path=root, problem=problem) for problem in lost]
     shares = pixel_shares(tally.counts["train"])
     rows = tuple(
@@ -169,16 +171,16 @@ def check_folder(
 
 
 def examine_all(
-    dataset: FolderDataset, size: tuple[int, int] | None, progress: Progress | None
+    dataset: FolderDataset, frame: Frame | None, progress: Progress | None
 ) -> Iterator[tuple[Split, Examined]]:
     """Read every sample, several at once, and give them in the order of the splits and names.
 
-    `size` is what `examine` resizes to.
+    `frame` is what `examine` brings them into.
     """
     tasks = [(split, sample) for split in SPLITS for sample in dataset.samples[split]]
 
     def work(task: tuple[Split, Sample]) -> tuple[Split, Examined]:
-        return task[0], examine(task[1], dataset, size)
+        return task[0], examine(task[1], dataset, frame)
 
     remaining, done = iter(tasks), 0
     with ThreadPoolExecutor() as pool:

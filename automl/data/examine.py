@@ -15,11 +15,10 @@ from automl.data.decode import (
     is_turned_by_exif,
     read_image,
     read_mask,
-    resize_image,
-    resize_mask,
 )
 from automl.data.faults import Fault, fault_from, refuse
 from automl.data.folders import FolderDataset, Sample
+from automl.data.letterbox import Frame
 from automl.errors import DataError
 from automl.records import IGNORE
 
@@ -46,10 +45,10 @@ class Examined:
     mask: UInt8 | None = None
 
 
-def examine(sample: Sample, dataset: FolderDataset, size: tuple[int, int] | None) -> Examined:
-    """Read an image and its mask, turn the mask's values into class indices, and resize both.
+def examine(sample: Sample, dataset: FolderDataset, frame: Frame | None) -> Examined:
+    """Read an image and its mask with class indices for its values, and bring both into a frame.
 
-    Without a `size` (height, width) the pixels are not kept.
+    Without a `frame` the pixels are not kept.
     """
     faults: list[Fault] = []
     image, mask = _pixels(sample, dataset, faults)
@@ -59,8 +58,8 @@ def examine(sample: Sample, dataset: FolderDataset, size: tuple[int, int] | None
         sample=sample,
         class_pixels=class_pixels(mask, len(dataset.classes)),
         digest=hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest(),
-        image=None if size is None else resize_image(image, size),
-        mask=None if size is None else resize_mask(mask, size),
+        image=None if frame is None else frame.image(image),
+        mask=None if frame is None else frame.mask(mask),
     )
 
 

@@ -38,7 +38,9 @@ class Folds:
         rows = _pool(self.dataset)
         with (
             staged_folder(destination) as staged,
-            DatasetWriter(staged, classes=info.classes, size=info.size) as writer,
+            DatasetWriter(
+                staged, classes=info.classes, size=info.size, resize=info.resize
+            ) as writer,
         ):
             for (split, row), own in zip(rows, self.fold_of, strict=True):
                 part: Split = "val" if own == fold else "train"

@@ -23,9 +23,12 @@ from automl.data.check import (
 from automl.data.dataset import FORMAT_VERSION, Dataset, is_dataset, open_dataset
 from automl.data.faults import refuse
 from automl.data.folders import no_folder, sample_files, survey_folder
+from automl.data.letterbox import Frame
+from automl.data.padding import bind_resize, with_padding
 from automl.data.writing import DatasetWriter
 from automl.errors import DataError, UsageError
-from automl.records import short_hash
+from automl.records import short_hash, to_json
+from automl.resize import STRETCH, Resize
 from automl.space.fields import Side
 from automl.store.atomic import STAGED_SUFFIX, staged_folder
 
@@ -53,6 +56,7 @@ def import_dataset(
     source: str,
     *,
     size: tuple[int, int],
+    resize: Resize = STRETCH,
     split_seed: int = 0,
     destination: Path,
     progress: Progress | None = None,
@@ -60,9 +64,10 @@ def import_dataset(
     """Import a folder or a builtin dataset to `destination`, whole or not at all.
 
     `size` is (height, width) in pixels: images are resized bilinearly with antialiasing, masks by
-    the nearest pixel. `split_seed` divides an undivided folder, and seeds a builtin. An imported
-    dataset at `destination` is replaced. What is no fault of the source but spoils scores is in
-    the `warnings` of the dataset.
+    the nearest pixel. A letterbox without a colour has the mean of (at most 256) train images;
+    builtin images are made at the size and have no padding. `split_seed` divides an undivided
+    folder, and seeds a builtin. An imported dataset at `destination` is replaced. What is no fault
+    of the source but spoils scores is in the `warnings` of the dataset.
 
     Raises:
         UsageError: networks do not take this size (`check_size`).
@@ -76,8 +81,10 @@ def import_dataset(
     with _storing(destination, source), staged_folder(destination) as staging:
         if source in BUILTINS:
             BUILTINS[source](staging, size, split_seed)
+            bind_resize(staging, resize)
         else:
-            _write_folder_dataset(Path(source), staging, size, split_seed, progress)
+            frame = Frame(size, resize)
+            _write_folder_dataset(Path(source), staging, frame, split_seed, progress)
     return open_dataset(destination)
 
 
@@ -85,6 +92,7 @@ def cached_dataset(
     source: str,
     *,
     size: tuple[int, int],
+    resize: Resize = STRETCH,
     split_seed: int = 0,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -92,26 +100,44 @@ def cached_dataset(
     """Give the imported form of a source, importing it where the cache does not hold it yet.
 
     The cache is `cache`, $AUTOML_CACHE, or ~/.cache/automl. A source that is an imported dataset
-    itself is opened where it lies; its size must be `size`. Raises as `import_dataset` does.
+    itself is opened where it lies; it must have been imported at `size` and by `resize`. Raises as
+    `import_dataset` does.
     """
     check_source(source)
     check_size(size)
     if source not in BUILTINS and is_dataset(Path(source)):
-        return _imported_already(Path(source), size)
+        return _imported_already(Path(source), Frame(size, resize))
     folder = (default_cache() if cache is None else cache) / "datasets"
-    place = folder / _cache_name(source, size, split_seed)
-    if is_dataset(place):
-        try:
-            return open_dataset(place)
-        except DataError:
-            pass  # damaged since it was written: made anew below
+    frame = Frame(size, resize)
+    place = folder / _cache_name(source, frame, split_seed)
+    known = _cached(place)
+    if known is None and resize.padding is not None:
+        # What an experiment imported may have found the same colour by itself.
+        unnamed = Frame(size, Resize(mode=resize.mode))
+        known = _cached(folder / _cache_name(source, unnamed, split_seed))
+    if known is not None and resize.padding in (None, known.info.resize.padding):
+        return known
     _remove_abandoned(folder)
     try:
         return import_dataset(
-            source, size=size, split_seed=split_seed, destination=place, progress=progress
+            source,
+            size=size,
+            resize=resize,
+            split_seed=split_seed,
+            destination=place,
+            progress=progress,
         )
     except StorageError as error:
         raise DataError(f"{error}: set AUTOML_CACHE to a folder that can be written") from error
+
+
+def _cached(place: Path) -> Dataset | None:
+    if not is_dataset(place):
+        return None
+    try:
+        return open_dataset(place)
+    except DataError:
+        return None  # damaged since it was written: made anew
 
 
 def default_cache() -> Path:
@@ -155,13 +181,16 @@ def _storing(destination: Path, source: str) -> Iterator[None]:
 
 
 def _write_folder_dataset(
-    root: Path, staging: Path, size: tuple[int, int], split_seed: int, progress: Progress | None
+    root: Path, staging: Path, wanted: Frame, split_seed: int, progress: Progress | None
 ) -> None:
     survey = survey_folder(root, split_seed)
     dataset = survey.dataset
+    frame = with_padding(wanted, dataset)
     tally = Tally(counts=no_counts(len(dataset.classes)), faults=list(survey.faults))
-    with DatasetWriter(staging, classes=dataset.classes, size=size) as writer:
-        for split, examined in examine_all(dataset, size, progress):
+    with DatasetWriter(
+        staging, classes=dataset.classes, size=frame.size, resize=frame.resize
+    ) as writer:
+        for split, examined in examine_all(dataset, frame, progress):
             tally.add(split, examined)
             if examined.image is not None and examined.mask is not None and not tally.faults:
                 writer.add(split, examined.sample.name, examined.image, examined.mask)
@@ -174,12 +203,23 @@ def _write_folder_dataset(
         )
 
 
-def _imported_already(root: Path, size: tuple[int, int]) -> Dataset:
+def _imported_already(root: Path, frame: Frame) -> Dataset:
     dataset = open_dataset(root)
-    if dataset.info.size != size:
+    info, size, wanted = dataset.info, frame.size, frame.resize
+    if info.size != size:
         raise DataError(
-            f"{root}: was imported at {dataset.info.size} (height, width), {size} is asked for: "
+            f"{root}: was imported at {info.size} (height, width), {size} is asked for: "
             "import the source anew, or set data.size"
+        )
+    if info.resize.mode != wanted.mode:
+        raise DataError(
+            f"{root}: was imported with resize {info.resize.mode}, {wanted.mode} is asked for: "
+            "import the source anew, or set data.resize"
+        )
+    if wanted.padding not in (None, info.resize.padding):
+        raise DataError(
+            f"{root}: was imported with padding of the colour {info.resize.padding}; the network "
+            f"knows {wanted.padding}: give the source of the import"
         )
     return dataset
 
@@ -188,7 +228,7 @@ def _is_replaceable(folder: Path) -> bool:
     return folder.is_dir() and (is_dataset(folder) or not any(folder.iterdir()))
 
 
-def _cache_name(source: str, size: tuple[int, int], split_seed: int) -> str:
+def _cache_name(source: str, frame: Frame, split_seed: int) -> str:
     """A name that changes whenever an import could give something else."""
     content: object
     if source in BUILTINS:
@@ -197,8 +237,11 @@ def _cache_name(source: str, size: tuple[int, int], split_seed: int) -> str:
         root = Path(source).resolve()
         name = root.name
         content = [str(root), [_stamp(root, path) for path in sample_files(root)]]
-    key = short_hash([FORMAT_VERSION, source in BUILTINS, name, content, size, split_seed])
-    return f"{name}-{size[0]}x{size[1]}-{key}"
+    (height, width), resize = frame.size, frame.resize
+    what = [FORMAT_VERSION, source in BUILTINS, name, content, frame.size, split_seed]
+    if resize.is_letterbox:  # what is stretched has the names that it always had
+        what.append(to_json(resize))
+    return f"{name}-{height}x{width}-{short_hash(what)}"
 
 
 def _stamp(root: Path, path: Path) -> tuple[str, int, int]:

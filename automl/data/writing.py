@@ -17,7 +17,16 @@ from automl.data.check import losses, no_counts, pixel_shares
 from automl.data.dataset import INFO_FILE, UInt8, dataset_document, split_file, split_schema
 from automl.data.examine import class_pixels
 from automl.errors import DataError
-from automl.records import IGNORE, SPLITS, DatasetInfo, Normalisation, Split
+from automl.records import (
+    IGNORE,
+    SPLITS,
+    DatasetInfo,
+    Normalisation,
+    Split,
+    canonical_json,
+    to_json,
+)
+from automl.resize import STRETCH, Resize
 from automl.store.atomic import write_json
 
 #: Rows of each record batch of a file, save for the last.
@@ -32,15 +41,23 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
     The caller makes it atomic by giving a staging folder. Samples of a split keep their order.
     """
 
-    def __init__(self, root: Path, *, classes: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        classes: Sequence[str],
+        size: tuple[int, int],
+        resize: Resize = STRETCH,
+    ) -> None:
         self._root = root
         self._classes = tuple(classes)
         self._size = size
+        self._resize = resize
         schema = split_schema(size[0] * size[1] * 3, size[0] * size[1])
         self._files = {split: _SplitFile(split_file(root, split), schema) for split in SPLITS}
         self._counts = no_counts(len(classes))
         self._digests: dict[Split, list[bytes]] = {split: [] for split in SPLITS}
-        self._moments = _Moments()
+        self._moments = Moments()
 
     def __exit__(self, *_: object) -> None:
         self._close_files()
@@ -87,6 +104,7 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             normalisation=self._moments.normalisation(),
             fingerprint=self._fingerprint(),
             ignore_index=ignore_index,
+            resize=self._resize,
         )
         write_json(self._root / INFO_FILE, dataset_document(info, warnings))
         return info
@@ -96,11 +114,13 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             file.close()
 
     def _fingerprint(self) -> str:
-        """SHA-256 over classes, size and the samples of each split in the order of their hashes.
+        """SHA-256 over classes, size, resize and the samples of each split, by their hashes.
 
         So neither names nor the order of files play a part.
         """
         total = hashlib.sha256(repr((self._classes, self._size)).encode())
+        if self._resize.is_letterbox:  # what is stretched has the fingerprint that it always had
+            total.update(canonical_json(to_json(self._resize)).encode())
         for split in SPLITS:
             total.update(f"{split}:{len(self._digests[split])}:".encode())
             total.update(b"".join(sorted(self._digests[split])))
@@ -144,18 +164,20 @@ class _SplitFile:
         return pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, buffer])
 
 
-class _Moments:
+class Moments:
     """Mean and standard deviation of RGB over labelled pixels, in exact integers."""
 
     def __init__(self) -> None:
         self._histogram: npt.NDArray[np.int64] = np.zeros((3, 256), dtype=np.int64)
 
     def add(self, image: UInt8, mask: UInt8) -> None:
+        """Count an image (H, W, 3) where its mask (H, W) has labels."""
         pixels = image[mask != IGNORE]
         for channel in range(3):
             self._histogram[channel] += np.bincount(pixels[:, channel], minlength=256)
 
     def normalisation(self) -> Normalisation:
+        """Of all pixels that were counted."""
         levels = np.arange(256, dtype=np.float64)
         count = np.maximum(1, self._histogram.sum(axis=1))
         mean = self._histogram @ levels / count

@@ -21,8 +21,10 @@ from automl.errors import UsageError
 from automl.evaluation.inference import InferencePlan, predictor
 from automl.evaluation.pictures import PictureSet, open_pictures
 from automl.evaluation.scoring import ImageScores, Progress, Wanted, score_pictures
-from automl.evaluation.summary import RESAMPLES, class_scores, mean_score
+from automl.evaluation.summary import class_scores
+from automl.measurement.image_counts import mean_over_classes
 from automl.measurement.resampling import (
+    RESAMPLES,
     bootstrap_weights,
     holm,
     percentile_interval,
@@ -156,7 +158,7 @@ def _sides(both: ImageScores, stay_bn: Floats, move_bn: Floats) -> tuple[Floats,
 def _scores(both: ImageScores, weights_bn: Floats) -> Floats:
     """The IoU of each class, and their mean as the last column."""
     iou_bk = class_scores(both, "iou", weights_bn)
-    return np.concatenate([iou_bk, mean_score(iou_bk)[:, None]], axis=1)
+    return np.concatenate([iou_bk, mean_over_classes(iou_bk)[:, None]], axis=1)
 
 
 def _adjusted(p_values: list[float | None]) -> list[float | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from automl.evaluation.compare import Comparison, Difference
-from automl.evaluation.summary import RESAMPLES
 from automl.measurement.repeats import CONFIDENCE
+from automl.measurement.resampling import RESAMPLES
 
 _ALPHA = 1 - CONFIDENCE
 

@@ -46,11 +46,12 @@ class Record:
     """The mIoU that the manifest records on a split, and the one of the same pictures here.
 
     Both are of the bundle's own file on images and masks resized to the network's size; `recorded`
-    is None where the manifest has none of the split.
+    is None where the manifest has none of the split, `interval` where it has none of this score.
     """
 
     recorded: float | None
     repeated: float
+    interval: tuple[float, float] | None = None
 
     @property
     def reproduced(self) -> bool | None:
@@ -106,8 +107,10 @@ def evaluate(request: EvaluationRequest, hear: Progress) -> Evaluation:
 
 def _record(bundle: Bundle, pictures: PictureSet) -> Record:
     manifest = bundle.manifest
-    again_kk = confusion_at(pictures, bundle.predict, len(manifest.classes), manifest.input.size)
+    again_kk = confusion_at(pictures, bundle.predict, len(manifest.classes), manifest.input.frame)
+    intervals = manifest.intervals.get(pictures.split)
     return Record(
+        interval=None if intervals is None else intervals.bounds.get("miou"),
         recorded=manifest.metrics.get(pictures.split, {}).get("miou"),
         repeated=scores(again_kk).miou,
     )

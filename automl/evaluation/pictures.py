@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from automl.bundle.manifest import Manifest
 from automl.data.dataset import ArrowSplit, Dataset, is_dataset, open_dataset
-from automl.data.decode import resize_image, resize_mask
 from automl.data.examine import read_sample
 from automl.data.faults import refuse
 from automl.data.folders import FolderDataset, Sample, survey_folder
 from automl.data.importing import BUILTINS, cached_dataset, check_source
+from automl.data.letterbox import Frame
 from automl.errors import UsageError
 from automl.records import IGNORE, SPLITS, Split
 
@@ -30,12 +30,10 @@ class Picture:
     image: UInt8
     target: UInt8
 
-    def resized(self, size: tuple[int, int]) -> Picture:
-        """At another (height, width), as an import makes it."""
+    def fitted(self, frame: Frame) -> Picture:
+        """Brought into a frame, as an import does it."""
         return Picture(
-            name=self.name,
-            image=resize_image(self.image, size),
-            target=resize_mask(self.target, size),
+            name=self.name, image=frame.image(self.image), target=frame.mask(self.target)
         )
 
 

@@ -63,13 +63,19 @@ def _cell(metric: str, score: Score) -> str:
 
 def _record_lines(record: Record, done: Evaluation) -> list[str]:
     height, width = done.manifest.input.size
-    place = f"resized to {height} x {width}"
+    how = "letterboxed" if done.manifest.input.resize.is_letterbox else "resized"
+    place = f"{how} to {height} x {width}"
     if record.recorded is None:
         return [f"recorded   nothing on {done.pictures.split}; {place} it is {record.repeated:.4f}"]
+    interval = "" if record.interval is None else " [{:.4f}, {:.4f}]".format(*record.interval)
     line = (
-        f"recorded   mIoU {record.recorded:.4f} on {done.pictures.split}, images and masks {place};"
-        f" here, so resized: {record.repeated:.4f}"
+        f"recorded   mIoU {record.recorded:.4f}{interval} on {done.pictures.split}, "
+        f"images and masks {place}; here, so {how}: {record.repeated:.4f}"
     )
     if record.reproduced:
         return [f"{line}: as recorded"]
-    return [line, "           not the same: other images or another split than the record's"]
+    other = "other images or another split than the record's"
+    runtime = done.manifest.metrics_runtime
+    if runtime != "onnxruntime":
+        other += f", or the runtime: the record is of {runtime}, this is of onnxruntime"
+    return [line, f"           not the same: {other}"]

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.data.letterbox import Frame
 from automl.evaluation.inference import Predict
 from automl.evaluation.pictures import Picture, PictureSet
 from automl.measurement.boundary import DEFAULT_TOLERANCE, Tolerance, boundary_f1
 from automl.measurement.confusion import count_confusion
 from automl.measurement.hausdorff import hausdorff_95
+from automl.measurement.image_counts import ImageCounts
 from automl.measurement.panoptic import component_instances, panoptic_counts
 
 Floats = NDArray[np.float64]
@@ -58,6 +60,11 @@ class ImageScores:
         """The counts of all images."""
         total: NDArray[np.int64] = self.confusion_nkk.sum(axis=0)
         return total
+
+    @property
+    def counts(self) -> ImageCounts:
+        """What the scores of the whole split are made of."""
+        return ImageCounts.of(self.confusion_nkk, self.confusion_nkk.shape[1])
 
     @property
     def iou_nk(self) -> Floats:
@@ -104,12 +111,12 @@ def score_pictures(
 
 
 def confusion_at(
-    pictures: PictureSet, predict: Predict, num_classes: int, size: tuple[int, int]
+    pictures: PictureSet, predict: Predict, num_classes: int, frame: Frame
 ) -> NDArray[np.int64]:
-    """The counts (K, K) of all pictures, image and mask resized to (height, width) before."""
+    """The counts (K, K) of all pictures, image and mask brought into a frame before."""
     total = np.zeros((num_classes, num_classes), np.int64)
     for index in range(len(pictures)):
-        small: Picture = pictures.read(index).resized(size)
+        small: Picture = pictures.read(index).fitted(frame)
         total += count_confusion(predict(small.image), small.target, num_classes)
     return total
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.evaluation.scoring import ImageScores
+from automl.measurement.image_counts import mean_over_classes, ratio
 from automl.measurement.panoptic import panoptic_quality
-from automl.measurement.resampling import bootstrap_weights, percentile_interval
+from automl.measurement.resampling import RESAMPLES, bootstrap_weights, percentile_interval
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +23,6 @@ Floats = NDArray[np.float64]
 PIXEL_METRICS = ("iou", "dice")
 #: What a user may ask for by name, in the order of the table's columns.
 METRICS = (*PIXEL_METRICS, "boundary_f1", "hausdorff_95", "panoptic_components")
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,9 @@ def summarise(scores: ImageScores, metrics: tuple[str, ...], *, seed: int) -> Su
         classes[metric] = tuple(
             _score(value, drawn) for value, drawn in zip(values_k, resampled_bk.T, strict=True)
         )
-        means[metric] = _score(mean_score(values_k[None])[0], mean_score(resampled_bk))
+        means[metric] = _score(
+            mean_over_classes(values_k[None])[0], mean_over_classes(resampled_bk)
+        )
     truth_nk = scores.confusion_nkk.sum(axis=2)
     return Summary(
         pixel_accuracy=_score(float(_accuracy(scores, once_1n)[0]), _accuracy(scores, weights_bn)),
@@ -78,33 +80,18 @@ def class_scores(scores: ImageScores, metric: str, weights_bn: Floats) -> Floats
     return _FORMULAS[metric](scores, weights_bn)
 
 
-def mean_score(values_bk: Floats) -> Floats:
-    """The mean (B,) over the classes that have a value."""
-    present = np.isfinite(values_bk)
-    return _ratio(np.where(present, values_bk, 0.0).sum(axis=1), present.sum(axis=1))
-
-
 def _iou(scores: ImageScores, weights_bn: Floats) -> Floats:
-    hits_bk, both_bk = _hits_and_both(scores, weights_bn)
-    return _ratio(hits_bk, both_bk - hits_bk)
+    return scores.counts.iou(weights_bn)
 
 
 def _dice(scores: ImageScores, weights_bn: Floats) -> Floats:
-    hits_bk, both_bk = _hits_and_both(scores, weights_bn)
-    return _ratio(2 * hits_bk, both_bk)
-
-
-def _hits_and_both(scores: ImageScores, weights_bn: Floats) -> tuple[Floats, Floats]:
-    """True positives, and the pixels of the truth and of the prediction together."""
-    hits_nk = np.diagonal(scores.confusion_nkk, axis1=1, axis2=2)
-    both_nk = scores.confusion_nkk.sum(axis=1) + scores.confusion_nkk.sum(axis=2)
-    return weights_bn @ hits_nk.astype(np.float64), weights_bn @ both_nk.astype(np.float64)
+    return scores.counts.dice(weights_bn)
 
 
 def _accuracy(scores: ImageScores, weights_bn: Floats) -> Floats:
     hits_n = np.trace(scores.confusion_nkk, axis1=1, axis2=2).astype(np.float64)
     total_n = scores.confusion_nkk.sum(axis=(1, 2)).astype(np.float64)
-    return _ratio(weights_bn @ hits_n, weights_bn @ total_n)
+    return ratio(weights_bn @ hits_n, weights_bn @ total_n)
 
 
 def _mean_of(name: str) -> Callable[[ImageScores, Floats], Floats]:
@@ -114,7 +101,7 @@ def _mean_of(name: str) -> Callable[[ImageScores, Floats], Floats]:
         values_nk = scores.extras[name]
         present_nk = np.isfinite(values_nk)
         total_bk = weights_bn @ np.where(present_nk, values_nk, 0.0)
-        return _ratio(total_bk, weights_bn @ present_nk.astype(np.float64))
+        return ratio(total_bk, weights_bn @ present_nk.astype(np.float64))
 
     return formula
 
@@ -130,13 +117,6 @@ _FORMULAS: Mapping[str, Callable[[ImageScores, Floats], Floats]] = {
     "hausdorff_95": _mean_of("hausdorff_95"),
     "panoptic_components": _panoptic,
 }
-
-
-def _ratio(above: Floats, below: NDArray[np.generic]) -> Floats:
-    shares: Floats = np.divide(
-        above, below, out=np.full(above.shape, np.nan), where=np.asarray(below) > 0
-    )
-    return shares
 
 
 def _score(value: float, resampled_b: Floats) -> Score:

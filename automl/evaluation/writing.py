@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from automl.evaluation.evaluate import Evaluation
 from automl.evaluation.scoring import ImageScores
-from automl.evaluation.summary import RESAMPLES, Score
+from automl.evaluation.summary import Score
 from automl.measurement.confusion import normalised_rows
 from automl.measurement.panoptic import panoptic_quality
 from automl.measurement.repeats import CONFIDENCE
+from automl.measurement.resampling import RESAMPLES
 from automl.store.atomic import staged_file
 
 Floats = NDArray[np.float64]
@@ -65,6 +66,7 @@ def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
         "confusion_shares": normalised_rows(evaluation.scores.confusion_kk).tolist(),
         "recorded": {
             "miou": record.recorded,
+            "interval": record.interval,
             "miou_here_at_network_size": record.repeated,
             "reproduced": record.reproduced,
         },

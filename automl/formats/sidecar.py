@@ -9,6 +9,7 @@ from typing import Literal
 from automl.bundle.batched import Batch
 from automl.formats.parity import Agreement
 from automl.records import Normalisation
+from automl.resize import Resize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +29,15 @@ class Origin:
 class InputOfFile:
     """What a file takes: images of (height, width) = `size`, (value - mean) / std of each channel.
 
-    `batch` is the number of images at once, N for any.
+    `resize` is how images came to this size in training, and has to be done before: `stretch` by
+    bilinear resizing with antialiasing, whatever the ratio of the sides; `letterbox` with the ratio
+    kept, in the middle of `padding`, which is then to be cut off the logits. `batch` is the number
+    of images at once, N for any.
     """
 
     batch: Batch
     size: tuple[int, int]
+    resize: Resize
     normalisation: Normalisation
     layout: Literal["NCHW"] = "NCHW"
     dtype: Literal["float32"] = "float32"
@@ -62,4 +67,4 @@ class Sidecar:
     origin: Origin
     agreements: tuple[Agreement, ...]
     versions: Mapping[str, str]
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2

@@ -121,6 +121,7 @@ def wrap_core(artifact: Path, info: DatasetInfo, normalisation: Normalisation) -
         normalisation=normalisation,
         size=info.size,
         num_classes=len(info.classes),
+        resize=info.resize,
     )
 
 
@@ -138,7 +139,9 @@ def size_measurements(
 
 def timing_of(info: DatasetInfo, target: TargetSettings) -> Timing:
     """How a study times: what it declares, on images of its networks' size."""
-    return Timing(size=info.size, threads=target.threads, rounds=target.rounds)
+    return Timing(
+        size=info.size, threads=target.threads, rounds=target.rounds, runtime=target.runtime
+    )
 
 
 def ranking_ms(stats: LatencyStats, target: TargetSettings) -> float:
@@ -196,8 +199,11 @@ def _normalisation(params: TrialParameters, info: DatasetInfo) -> Normalisation:
 def _architecture(params: TrialParameters, context: JobContext) -> str:
     """What determines the costs: the network, its input and output, the target, the processor."""
     info = context.dataset().info
+    # What is stretched keeps the keys that it always had; a letterbox's graph takes another time.
+    resize = {"resize": info.resize.mode} if info.resize.is_letterbox else {}
     return short_hash(
         {
+            **resize,
             "encoder": params.encoder,
             "decoder": params.decoder,
             "decoder_width": params.decoder_width,

@@ -47,7 +47,7 @@ def int8_id(network: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StudyMeter:
-    """Measures as the study's ranking does: in ONNX Runtime, by the study's stopwatch."""
+    """Measures as the study's ranking does: in the target's runtime, by the study's stopwatch."""
 
     context: JobContext
 
@@ -62,7 +62,9 @@ class StudyMeter:
     def quality(self, artifact: Path) -> Quality:
         """What a file scores on val; kept beside the file, where the ranking finds it."""
         dataset = self.context.dataset()
-        scored = score_file(artifact, dataset, "val", threads=self.context.threads)
+        scored = score_file(
+            artifact, dataset, "val", threads=self.context.threads, runtime=self.runtime()
+        )
         return quality_of_measurements({m.metric: m.value for m in scored})
 
     def speed(self, float_artifact: Path, artifact: Path) -> Speed:
@@ -113,7 +115,7 @@ def _task(
         network=network.name,
         folder=_place(context.folder, network.name),
         float_artifact=float_folder / ARTIFACT,
-        rungs=settings.rungs,
+        rungs=settings.rungs_in(context.experiment.target.runtime),
         material=Material(
             core=float_folder / CORE,
             calibration=lambda count: calibration_images(dataset, network.normalisation, count),

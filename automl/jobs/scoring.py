@@ -1,4 +1,4 @@
-"""The quality of an exported file, run in the runtime that serves it; each is scored once.
+"""The quality of an exported file in the runtime of the target; each is scored once in each.
 
 Scores are kept beside the file, by its content.
 """
@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from automl.bundle.evaluation import confusion_of
-from automl.bundle.runtime import open_session
+from automl.bundle.evaluation import counts_of
+from automl.bundle.in_runtime import open_labeller
 from automl.data.dataset import Dataset
-from automl.measurement.quality import scores as quality_of
+from automl.measurement.image_counts import ImageCounts, iou_intervals
+from automl.measurement.scores import scores as quality_of
 from automl.records import Measurement, Split, from_json, to_json
 from automl.store.atomic import write_json
+
+#: Intervals are drawn by this seed: the same file has the same interval everywhere.
+INTERVAL_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,15 @@ class MeasurementFile:
 
 
 def score_file(
-    artifact: Path, dataset: Dataset, split: Split, *, threads: int
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int, runtime: str
 ) -> tuple[Measurement, ...]:
     """The mIoU, Dice, accuracy and IoU of classes of a wrapped network on a split."""
-    kept = artifact.parent / f"scores-{split}-{digest(artifact)}.json"
+    # Those of ONNX Runtime lie where they did before there were others.
+    where = "" if runtime == "onnxruntime" else f"{runtime}-"
+    kept = artifact.parent / f"scores-{split}-{where}{digest(artifact)}.json"
     (measurements,) = kept_measurements(
-        kept, lambda: [measured_quality(artifact, dataset, split, threads=threads)]
+        kept,
+        lambda: [measured_quality(artifact, dataset, split, threads=threads, runtime=runtime)],
     )
     return measurements
 
@@ -52,18 +56,19 @@ def kept_measurements(
 
 
 def quality_measurements(
-    confusion_kk: NDArray[np.int64], classes: Sequence[str], split: Split
+    counts: ImageCounts, classes: Sequence[str], split: Split
 ) -> tuple[Measurement, ...]:
-    """All scores of a confusion matrix, by name."""
-    found = quality_of(confusion_kk)
-    named: dict[str, float] = {
-        "miou": found.miou,
-        "dice": found.dice,
-        "pixel_accuracy": found.pixel_accuracy,
-        **{f"iou.{k}": v for k, v in zip(classes, found.iou, strict=True) if v is not None},
-    }
-    return tuple(
-        Measurement(metric=name, value=value, split=split) for name, value in named.items()
+    """All scores of a split, by name; those of the IoU with their intervals over its images."""
+    found, drawn = quality_of(counts.confusion_kk), iou_intervals(counts, seed=INTERVAL_SEED)
+    plain = {"dice": found.dice, "pixel_accuracy": found.pixel_accuracy}
+    return (
+        Measurement(metric="miou", value=found.miou, split=split, interval=drawn.mean),
+        *(Measurement(metric=name, value=v, split=split) for name, v in plain.items()),
+        *(
+            Measurement(metric=f"iou.{name}", value=value, split=split, interval=interval)
+            for name, value, interval in zip(classes, found.iou, drawn.classes, strict=True)
+            if value is not None
+        ),
     )
 
 
@@ -73,12 +78,12 @@ def digest(path: Path) -> str:
 
 
 def measured_quality(
-    artifact: Path, dataset: Dataset, split: Split, *, threads: int
+    artifact: Path, dataset: Dataset, split: Split, *, threads: int, runtime: str
 ) -> tuple[Measurement, ...]:
     """What `score_file` keeps, measured whether or not it was before."""
     rows = dataset.split(split)
     images = (rows.image(row) for row in range(len(rows)))
     masks = (rows.mask(row) for row in range(len(rows)))
-    session = open_session(artifact, threads=threads)
+    session = open_labeller(artifact, runtime, dataset.info.size, threads=threads)
     classes = dataset.info.classes
-    return quality_measurements(confusion_of(session, images, masks, len(classes)), classes, split)
+    return quality_measurements(counts_of(session, images, masks, len(classes)), classes, split)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from automl.bounds import violations
 from automl.data.dataset import Dataset
 from automl.errors import StudyError
 from automl.jobs.context import JobContext, torch_threads
@@ -26,7 +27,6 @@ from automl.records import (
     from_json,
     short_hash,
     to_json,
-    violations,
 )
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.store.atomic import write_json, write_text

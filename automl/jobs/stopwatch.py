@@ -5,25 +5,24 @@ Needs no torch: a machine that only times starts quickly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from automl.bundle.runtime import open_session
+from automl.bundle.in_runtime import clock_of, open_call
 from automl.measurement.latency import LatencyStats, time_interleaved
 from automl.measurement.processor import cpu_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How to time: blank images of `size` (height, width), the runtime's threads, the rounds."""
+    """How to time: blank images of `size` (height, width), the runtime, its threads, the rounds."""
 
     size: tuple[int, int]
     threads: int
     rounds: int
+    runtime: str = "onnxruntime"
     warmup: int = 3
     seed: int = 0
 
@@ -59,16 +58,18 @@ class StopwatchHere:
 
 
 def time_files(artifacts: Mapping[str, Path], timing: Timing) -> dict[str, LatencyStats]:
-    """Time exported files in this process, a blank image of the network's own size a call."""
+    """Time exported files in this process, a blank image of the network's own size a call.
+
+    Raises BundleError where the runtime is absent, or cannot open one.
+    """
+    calls = {
+        name: open_call(artifact, timing.runtime, timing.size, threads=timing.threads)
+        for name, artifact in artifacts.items()
+    }
     return time_interleaved(
-        {name: _call(artifact, timing) for name, artifact in artifacts.items()},
+        calls,
         rounds=timing.rounds,
         warmup=timing.warmup,
         seed=timing.seed,
+        clock=clock_of(timing.runtime),
     )
-
-
-def _call(artifact: Path, timing: Timing) -> Callable[[], object]:
-    session = open_session(artifact, threads=timing.threads)
-    image = np.zeros((*timing.size, 3), dtype=np.uint8)
-    return lambda: session.run(image)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from automl.bounds import broken_bounds
 from automl.errors import StudyError
 from automl.jobs.applied import verify_applied
 from automl.jobs.context import JobContext, torch_threads
@@ -23,7 +24,7 @@ from automl.jobs.memory import (
 )
 from automl.jobs.speed import read_choice
 from automl.jobs.trainee import trainee_of
-from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict, broken_bounds
+from automl.records import TrialConfig, TrialMessage, TrialStatus, Verdict
 from automl.reporting import Reporter
 from automl.space.parameters import parameters_from
 from automl.store.atomic import write_text

@@ -6,7 +6,7 @@ of a whole data set are resampled as such, not means of per-image scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,32 @@ from automl.measurement.repeats import CONFIDENCE
 
 Floats = NDArray[np.float64]
 
+#: Resamples of an interval, and relabellings of a test.
+RESAMPLES = 2000
+
+#: Most weights of images that are held at a time: 32 MB.
+_MOST_WEIGHTS = 4_000_000
+
 
 def bootstrap_weights(num_images: int, resamples: int, seed: int) -> Floats:
     """How often each image is in each resample, (B, N): N draws with replacement.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 6.
     """
+    return np.concatenate(list(bootstrap_blocks(num_images, resamples, seed)))
+
+
+def bootstrap_blocks(num_images: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """The same some rows at a time, so that memory does not grow with both numbers."""
     if num_images < 1 or resamples < 1:
         raise ValueError(
             f"a bootstrap needs images and resamples, got {num_images} and {resamples}"
         )
-    shares = np.full(num_images, 1 / num_images)
-    drawn = np.random.default_rng(seed).multinomial(num_images, shares, size=resamples)
-    return drawn.astype(np.float64)
+    shares, rng = np.full(num_images, 1 / num_images), np.random.default_rng(seed)
+    rows = max(1, _MOST_WEIGHTS // num_images)
+    for first in range(0, resamples, rows):
+        count = min(rows, resamples - first)
+        yield rng.multinomial(num_images, shares, size=count).astype(np.float64)
 
 
 def swaps(num_images: int, resamples: int, seed: int) -> Floats:

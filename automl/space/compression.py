@@ -15,13 +15,21 @@ from pydantic import (
     model_validator,
 )
 
-from automl.space.faults import KeyPath, wrong_value
+from automl.space.faults import Fault, KeyPath, wrong_value
 from automl.space.pruning import PruningSettings
 from automl.space.pydantic_faults import raise_faults
 from automl.space.strict import Count, NotNegative, Positive, Settings, Share
 
-RungName = Literal["per_tensor", "per_channel", "entropy", "percentile", "mixed", "qat"]
+RuntimeName = Literal["onnxruntime", "openvino"]
+RungName = Literal["per_tensor", "per_channel", "nncf", "entropy", "percentile", "mixed", "qat"]
 RUNG_NAMES: tuple[RungName, ...] = get_args(RungName)
+
+
+#: The rungs of a study that names none.
+_DEFAULT_RUNGS: Mapping[str, tuple[RungName, ...]] = {
+    "onnxruntime": ("per_channel", "entropy", "percentile", "mixed"),
+    "openvino": ("per_channel", "nncf", "entropy", "percentile", "mixed"),
+}
 
 
 def _tuple(raw: Any) -> Any:
@@ -91,11 +99,12 @@ class Int8Settings(Settings):
     allow_slower_if_smaller: bool = True
     """Whether a form that keeps its accuracy but is not faster is kept for its size: it may then be
     `smallest`, and be on the front only where size_mb is an objective."""
-    rungs: Rungs = ("per_channel", "entropy", "percentile", "mixed")
+    rungs: Rungs | None = None
     """The forms in the order in which they are tried. per_tensor: one scale for all weights of a
-    layer; per_channel: one for each output channel; entropy, percentile: ranges without outliers;
-    mixed: the most sensitive layers stay in FP32; qat: the network is fine-tuned for INT8, which
-    trains and is therefore asked for."""
+    layer; per_channel: one for each output channel; nncf: laid out by OpenVINO's own compressor,
+    with target.runtime openvino alone; entropy, percentile: ranges without outliers; mixed: the
+    most sensitive layers stay in FP32; qat: the network is fine-tuned for INT8, which trains and is
+    therefore asked for. null: per_channel, with openvino nncf, entropy, percentile and mixed."""
     qat_epochs: Count = 2
     """Epochs of that fine-tuning."""
     qat_learning_rate: Positive | None = None
@@ -103,9 +112,18 @@ class Int8Settings(Settings):
 
     @model_validator(mode="after")
     def _check_rungs(self) -> Self:
-        if not self.rungs or len(set(self.rungs)) < len(self.rungs):
-            raise_faults([wrong_value(("rungs",), list(self.rungs), "one or more, each once", [])])
+        rungs = self.rungs
+        if rungs is not None and (not rungs or len(set(rungs)) < len(rungs)):
+            raise_faults([wrong_value(("rungs",), list(rungs), "one or more, each once", [])])
         return self
+
+    def rungs_in(self, runtime: str) -> tuple[RungName, ...]:
+        """The forms to try for a runtime."""
+        return _DEFAULT_RUNGS[runtime] if self.rungs is None else self.rungs
+
+    def resolved(self, runtime: str) -> Self:
+        """The same with these spelt out."""
+        return self.model_copy(update={"rungs": self.rungs_in(runtime)})
 
 
 def _int8(raw: Any) -> Any:
@@ -123,6 +141,23 @@ def _short(given: Int8Settings | None) -> Any:
     if given is None or given == Int8Settings():
         return given is not None
     return given.model_dump(mode="json")
+
+
+def int8_key(given: Int8Settings | None, runtime: str) -> Any:
+    """What keys of studies hold of INT8: rungs spelt out, as before they depended on a runtime."""
+    if given is None:
+        return False
+    resolved = given.resolved(runtime)
+    default = Int8Settings().resolved("onnxruntime")
+    return True if resolved == default else resolved.model_dump(mode="json")
+
+
+def rung_faults(given: Int8Settings | None, runtime: str) -> list[Fault]:
+    """A fault where forms are declared that the runtime has none of."""
+    if given is None or runtime == "openvino" or "nncf" not in given.rungs_in(runtime):
+        return []
+    allowed = "rungs of onnxruntime; nncf goes with target: {runtime: openvino}"
+    return [wrong_value(("compress", "int8", "rungs"), list(given.rungs_in(runtime)), allowed, [])]
 
 
 Int8 = Annotated[

@@ -15,7 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from automl.fidelity import Fidelity, rung_epochs
 from automl.records import Objective, Scalar, short_hash
-from automl.space.compression import CompressSettings
+from automl.resize import Resize, ResizeMode
+from automl.space.compression import CompressSettings, RuntimeName, int8_key, rung_faults
 from automl.space.faults import Fault, FaultsError
 from automl.space.fidelity import FidelitySettings, fidelity_faults
 from automl.space.fields import (
@@ -71,8 +72,16 @@ class DataSettings(_Settings):
     """A dataset's folder, or builtin:surface-defects (generated)."""
     size: tuple[Side, Side] = (96, 96)
     """[height, width] in pixels at which models train and run; multiples of 32."""
+    resize: ResizeMode = "stretch"
+    """How images come to that size. stretch: the ratio of their sides is lost. letterbox: it is
+    kept, and the rest is padded; padding neither trains nor scores."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the split, for folders that have none."""
+
+    @property
+    def fit(self) -> Resize:
+        """The resize of an import, which chooses the colour of padding."""
+        return Resize(mode=self.resize)
 
 
 class StopWhen(_Settings):
@@ -127,8 +136,9 @@ class SearchSettings(_Settings):
 class TargetSettings(_Settings):
     """Where and how the latency is measured."""
 
-    runtime: Literal["onnxruntime"] = "onnxruntime"
-    """What runs the exported model."""
+    runtime: RuntimeName = "onnxruntime"
+    """What the exported models are scored and timed in. openvino needs the extra
+    automl[openvino]; there the network is timed without the resizes around it."""
     device: Literal["cpu"] = "cpu"
     """What it runs on."""
     threads: Count = 1
@@ -172,8 +182,10 @@ class Experiment(_Settings):
     def _check_across_sections(self) -> Self:
         faults = points_faults(self.space, self.search.points)
         faults += _fidelity_faults(self.search, self.train)
-        if faults:
-            raise_faults([fault.under("search") for fault in faults])
+        told = [fault.under("search") for fault in faults]
+        told += rung_faults(self.compress.int8, self.target.runtime)
+        if told:
+            raise_faults(told)
         return self
 
     @property
@@ -214,6 +226,8 @@ class Experiment(_Settings):
         plain = self.to_json()
         # The data is known by its fingerprint, wherever it lies.
         del plain["data"]["source"]
+        if plain["data"]["resize"] == "stretch":  # studies from before there was a choice go on
+            del plain["data"]["resize"]
         del plain["export"]
         # Batches hold the same, whoever makes them and wherever they are used.
         for name in WITHOUT_EFFECT_ON_RESULTS:
@@ -221,6 +235,7 @@ class Experiment(_Settings):
         for name, before in TRAIN_BEFORE.items():
             if plain["train"][name] == before:
                 del plain["train"][name]
+        plain["compress"]["int8"] = int8_key(self.compress.int8, self.target.runtime)
         if not plain["augmentation_policies"]:  # studies from before there were any go on
             del plain["augmentation_policies"]
         return short_hash({**plain, "search": shaping(plain["search"])})

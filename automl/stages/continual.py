@@ -69,7 +69,9 @@ def old_dataset(start: Start, new: DatasetInfo) -> Dataset | None:
     _check_classes("the new data", new, known)
     split_seed = Experiment.from_json(start.network.experiment).data.split_seed
     try:
-        dataset = cached_dataset(start.old_source, size=known.size, split_seed=split_seed)
+        dataset = cached_dataset(
+            start.old_source, size=known.size, resize=known.resize, split_seed=split_seed
+        )
     except DataError as error:
         if start.must_match and start.ewc_lambda == 0:
             return None
@@ -192,11 +194,13 @@ def report_continual(study: Study, old: Dataset | None, after: Candidate) -> Con
 
 
 def _scores(study: Study, name: str, dataset: Dataset, files: Mapping[str, Path]) -> DataScores:
-    threads = study.backend.threads_per_job()
+    threads, runtime = study.backend.threads_per_job(), study.experiment.target.runtime
     before, after = (
         {
             found.metric: found.value
-            for found in measured_quality(files[when], dataset, _SPLIT, threads=threads)
+            for found in measured_quality(
+                files[when], dataset, _SPLIT, threads=threads, runtime=runtime
+            )
         }
         for when in ("before", "after")
     )

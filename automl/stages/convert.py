@@ -144,7 +144,10 @@ def _written(
         files={each.name: sha256(each.read_bytes()) for each in files},
         precision=source.network.precision,
         input=InputOfFile(
-            batch=batch, size=source.network.size, normalisation=source.normalisation
+            batch=batch,
+            size=source.network.size,
+            resize=source.resize,
+            normalisation=source.normalisation,
         ),
         output=OutputOfFile(),
         classes=source.classes,

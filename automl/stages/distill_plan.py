@@ -102,7 +102,7 @@ def plan_distillation(request: DistillRequest) -> DistillPlan:
 def _check_alike(sources: Sequence[Source]) -> None:
     first = sources[0]
     for source in sources[1:]:
-        for what in ("classes", "size"):
+        for what in ("classes", "size", "resize"):
             if getattr(source, what) != getattr(first, what):
                 raise UsageError(
                     f"--teacher {source.path}: its {what} {getattr(source, what)} are not those of "

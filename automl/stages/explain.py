@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from automl.bundle.masks import png_bytes
-from automl.data.decode import read_image, resize_image
+from automl.data.decode import read_image
+from automl.data.letterbox import Frame
 from automl.errors import UsageError
 from automl.jobs.network import restore_network
 from automl.models.build import SegmentationNet, normalisation_for
@@ -89,6 +90,9 @@ def explain(request: ExplanationRequest) -> Explanation:
     heat_hw = library.heat_of(network, layer, pixels, label, channels_last=channels_last)
     with torch.inference_mode():
         own_hw = (network(pixels)[0].argmax(0) == label).numpy()
+    # What lies beside the photo is no part of the picture, nor of its numbers.
+    box = Frame(info.size, info.resize).box((photo_hwc.shape[0], photo_hwc.shape[1]))
+    heat_hw, own_hw = box.of(heat_hw), box.of(own_hw)
     write_bytes(request.out, png_bytes(library.heat_picture(photo_hwc, heat_hw, own_hw)))
     heat, share = float(heat_hw.sum()), float(own_hw.mean())
     focus = float(heat_hw[own_hw].sum()) / heat if share and heat else None
@@ -115,7 +119,8 @@ def _label(name: str, info: DatasetInfo) -> int:
 
 def _pixels(photo_hwc: UInt8, params: TrialParameters, info: DatasetInfo) -> Tensor:
     """The photo as the network was trained to see it: (1, 3, h, w)."""
-    small = torch.from_numpy(resize_image(photo_hwc, info.size).copy())[None]
+    fitted = Frame(info.size, info.resize).image(photo_hwc)
+    small = torch.from_numpy(fitted.copy())[None]
     return normalise(small, normalisation_for(params.model_spec(), info.normalisation))
 
 

@@ -19,15 +19,17 @@ from automl.bundle.manifest import (
     Latency,
     Manifest,
     package_versions,
+    packages_of,
 )
 from automl.bundle.masks import default_colours
 from automl.bundle.verify import verify_bundle
 from automl.bundle.writing import write_bundle
 from automl.data.dataset import ArrowSplit
-from automl.records import IGNORE, SPLITS, Candidate, Split
+from automl.records import IGNORE, Candidate, Split
 from automl.space.experiment import TargetSettings
 from automl.stages.finalists import SCORED_ON, Repeats
 from automl.stages.rank import Ranking
+from automl.stages.recorded import recorded_intervals, recorded_scores
 from automl.stages.study import Study
 from automl.store.atomic import replace_folder, staged_path
 
@@ -109,17 +111,16 @@ def bundle_manifest(
 ) -> Manifest:
     """All that the study knows of a candidate, as its bundle tells it."""
     info, search = study.dataset.info, study.experiment.search
-    metrics = {
-        split: {m.metric: m.value for m in candidate.measurements if m.split == split}
-        for split in SPLITS
-    }
     return Manifest(
         name=f"{info.name}-{candidate.candidate_id}",
         task=info.task,
         classes=info.classes,
         colours=default_colours(info.classes),
-        input=InputContract(size=info.size, normalisation=candidate.normalisation),
-        metrics={split: values for split, values in metrics.items() if values},
+        input=InputContract(
+            size=info.size, resize=info.resize, normalisation=candidate.normalisation
+        ),
+        metrics=recorded_scores(candidate.measurements),
+        intervals=recorded_intervals(candidate.measurements, info.counts),
         further_seeds=_further_seeds(repeats, candidate),
         latency=_latency(study, ranking, candidate),
         size_mb=_measured(candidate, "size_mb"),
@@ -131,7 +132,8 @@ def bundle_manifest(
         dataset_name=info.name,
         dataset_fingerprint=info.fingerprint,
         seeds={"study": search.seed, "split": study.experiment.data.split_seed},
-        packages=package_versions(),
+        metrics_runtime=study.experiment.target.runtime,
+        packages=package_versions(packages_of(study.experiment.target.runtime)),
         created=time_of_making(),
     )
 

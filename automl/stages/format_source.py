@@ -20,14 +20,16 @@ from automl.bundle.loading import SoundFiles, load_sound
 from automl.bundle.network import export_network
 from automl.bundle.unwrap import unwrap_network
 from automl.bundle.verify import MAX_GOLDEN_PIXELS
-from automl.data.decode import decode_image, resize_image
+from automl.data.decode import decode_image
 from automl.data.importing import cached_dataset
+from automl.data.letterbox import Frame
 from automl.errors import DataError, UsageError
 from automl.formats.network import Network, Run, open_onnx
 from automl.formats.sidecar import Origin
 from automl.formats.torch_run import run_of
 from automl.jobs.trained import rebuilt
 from automl.records import Normalisation
+from automl.resize import Resize
 from automl.space.experiment import Experiment
 from automl.stages.starting_point import starting_point
 
@@ -52,6 +54,7 @@ class FormatSource:
     images_from: str
     classes: tuple[str, ...]
     normalisation: Normalisation
+    resize: Resize
     origin: Origin
 
 
@@ -78,7 +81,7 @@ def _of_bundle(given: Path, data: str | None, core: Path) -> FormatSource:
         images_nhwc, images_from = _golden(sound), "golden samples of the bundle"
     else:
         split_seed = manifest.seeds.get("split", 0)
-        images_nhwc, images_from = _of_dataset(data, size, split_seed)
+        images_nhwc, images_from = _of_dataset(data, manifest.input.frame, split_seed)
     return FormatSource(
         network=network,
         reference=open_onnx(core.read_bytes()),
@@ -86,6 +89,7 @@ def _of_bundle(given: Path, data: str | None, core: Path) -> FormatSource:
         images_from=images_from,
         classes=manifest.classes,
         normalisation=manifest.input.normalisation,
+        resize=manifest.input.resize,
         origin=Origin(
             source=str(given),
             bundle_sha256=sha256(sound.files.read(layout.CHECKSUMS)),
@@ -109,11 +113,11 @@ def _module_of_bundle(given: Path, precision: str) -> tuple[nn.Module | None, st
 def _of_weights(given: Path, data: str | None, core: Path) -> FormatSource:
     trained, state = starting_point(given)
     module = rebuilt(trained, state).eval()
-    size = trained.dataset.size
+    size, resize = trained.dataset.size, trained.dataset.resize
     declared = Experiment.from_json(trained.experiment).data
     source = declared.source if data is None else data
     try:
-        images_nhwc, images_from = _of_dataset(source, size, declared.split_seed)
+        images_nhwc, images_from = _of_dataset(source, Frame(size, resize), declared.split_seed)
     except DataError as error:
         raise UsageError(f"{error}\n--data names a dataset whose images to compare on") from error
     export_network(module, size=size, path=core)
@@ -124,6 +128,7 @@ def _of_weights(given: Path, data: str | None, core: Path) -> FormatSource:
         images_from=images_from,
         classes=trained.dataset.classes,
         normalisation=trained.normalisation,
+        resize=resize,
         origin=Origin(source=str(given), bundle_sha256=None, core_sha256=sha256(core.read_bytes())),
     )
 
@@ -135,14 +140,12 @@ def _golden(sound: SoundFiles) -> NDArray[np.uint8]:
         decode_image(sound.files.read(name), name, max_pixels=MAX_GOLDEN_PIXELS)
         for name, _ in pairs
     ]
-    size = sound.manifest.input.size
-    return np.stack([resize_image(image_hwc, size) for image_hwc in images])
+    frame = sound.manifest.input.frame
+    return np.stack([frame.image(image_hwc) for image_hwc in images])
 
 
-def _of_dataset(
-    source: str, size: tuple[int, int], split_seed: int
-) -> tuple[NDArray[np.uint8], str]:
-    dataset = cached_dataset(source, size=size, split_seed=split_seed)
+def _of_dataset(source: str, frame: Frame, split_seed: int) -> tuple[NDArray[np.uint8], str]:
+    dataset = cached_dataset(source, size=frame.size, resize=frame.resize, split_seed=split_seed)
     rows = dataset.split("val")
     count = min(len(rows), MAX_IMAGES)
     images_nhwc = np.stack([rows.image(row) for row in range(count)])

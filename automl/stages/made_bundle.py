@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from automl.bundle.card import model_card
-from automl.bundle.manifest import InputContract, Latency, Manifest, package_versions
+from automl.bundle.manifest import (
+    InputContract,
+    Latency,
+    Manifest,
+    package_versions,
+    packages_of,
+)
 from automl.bundle.masks import default_colours
 from automl.bundle.verify import verify_bundle
 from automl.bundle.writing import write_bundle
@@ -17,6 +23,7 @@ from automl.jobs.scoring import score_file
 from automl.measurement.latency import LatencyStats
 from automl.records import Lineage, Normalisation, Scalar, Split
 from automl.stages.export import golden_images
+from automl.stages.recorded import recorded_intervals, recorded_scores
 from automl.store.atomic import replace_folder, staged_path
 
 _GOLDEN = 3
@@ -66,17 +73,21 @@ def write_made_bundle(place: Path, made: Made, timed: Timed, dataset: Dataset) -
 
 def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
     info = dataset.info
-    scored = {
-        split: score_file(made.artifact, dataset, split, threads=timed.threads)
+    scored = [
+        found
         for split in _SCORED_ON
-    }
+        for found in score_file(
+            made.artifact, dataset, split, threads=timed.threads, runtime=timed.runtime
+        )
+    ]
     return Manifest(
         name=made.name,
         task=info.task,
         classes=info.classes,
         colours=default_colours(info.classes),
-        input=InputContract(size=info.size, normalisation=made.normalisation),
-        metrics={split: {m.metric: m.value for m in scores} for split, scores in scored.items()},
+        input=InputContract(size=info.size, resize=info.resize, normalisation=made.normalisation),
+        metrics=recorded_scores(scored),
+        intervals=recorded_intervals(scored, info.counts),
         latency=Latency(
             p50_ms=timed.stats.p50_ms,
             p95_ms=timed.stats.p95_ms,
@@ -95,6 +106,7 @@ def _manifest(made: Made, timed: Timed, dataset: Dataset) -> Manifest:
         dataset_name=info.name,
         dataset_fingerprint=info.fingerprint,
         seeds=made.seeds,
-        packages=package_versions(),
+        metrics_runtime=timed.runtime,
+        packages=package_versions(packages_of(timed.runtime)),
         created=datetime.now(UTC),
     )

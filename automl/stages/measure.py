@@ -21,8 +21,14 @@ from automl.stages.study import Study
 def scored(study: Study, candidate: Candidate, split: Split) -> Candidate:
     """The candidate with its quality on a split added: mIoU, Dice, accuracy, IoU of classes."""
     artifact = study.folder.absolute(candidate.artifact)
-    threads = study.backend.threads_per_job()
-    return _with(candidate, score_file(artifact, study.dataset, split, threads=threads))
+    found = score_file(
+        artifact,
+        study.dataset,
+        split,
+        threads=study.backend.threads_per_job(),
+        runtime=study.experiment.target.runtime,
+    )
+    return _with(candidate, found)
 
 
 def timed(study: Study, candidates: Sequence[Candidate]) -> list[Candidate]:

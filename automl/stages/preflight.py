@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from importlib.util import find_spec
 from itertools import product
 
+from automl.bundle.runtimes import absence, versions
 from automl.fidelity import scaled_size
 from automl.models.build import check_names, check_sizes
 from automl.records import Scalar
@@ -32,7 +34,19 @@ def model_faults(experiment: Experiment, unknown: Set[KeyPath]) -> list[Fault]:
         if _possible(experiment, named):
             faults |= dict.fromkeys(_faults(experiment, named, unknown))
     faults |= dict.fromkeys(_batch_faults(experiment))
+    faults |= dict.fromkeys(_runtime_faults(experiment))
     return list(faults)
+
+
+def _runtime_faults(experiment: Experiment) -> Iterator[Fault]:
+    """A runtime that is not here, or what lays INT8 out for it: one extra has both."""
+    runtime, int8 = experiment.target.runtime, experiment.compress.int8
+    missing = absence(runtime, versions())
+    if missing is not None:
+        yield Fault(path=("target", "runtime"), problem=f"given {runtime}; {missing}")
+    elif int8 is not None and "nncf" in int8.rungs_in(runtime) and find_spec("nncf") is None:
+        problem = "nncf is not available here: install the extra automl[openvino]"
+        yield Fault(path=("compress", "int8", "rungs"), problem=problem)
 
 
 def _faults(

@@ -85,6 +85,7 @@ def _task(plan: QuantizePlan, meter: Meter) -> LadderTask:
             normalisation=subject.normalisation,
             size=subject.size,
             num_classes=len(subject.classes),
+            resize=subject.resize,
         ),
         meter=meter,
         gates=request.settings,

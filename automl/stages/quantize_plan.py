@@ -64,7 +64,9 @@ def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
         raise UsageError(f"--runtime {request.runtime}: {missing}")
     rungs = _rungs(request)
     subject = find_subject(request.model)
-    dataset = cached_dataset(request.data, size=subject.size, split_seed=subject.split_seed)
+    dataset = cached_dataset(
+        request.data, size=subject.size, resize=subject.resize, split_seed=subject.split_seed
+    )
     if dataset.info.classes != subject.classes:
         raise UsageError(
             f"--data {request.data}: its classes are {', '.join(dataset.info.classes)}; "
@@ -102,7 +104,7 @@ def _claim(
         "data": dataset.info.fingerprint,
         "runtime": request.runtime,
         "rungs": list(rungs),
-        "settings": request.settings.model_dump(mode="json"),
+        "settings": request.settings.resolved("onnxruntime").model_dump(mode="json"),
         "calibration_images": request.calibration_images,
         "threads": request.threads,
         "rounds": request.rounds,

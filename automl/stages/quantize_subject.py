@@ -31,6 +31,7 @@ from automl.records import (
     TrialConfig,
     from_json,
 )
+from automl.resize import Resize
 from automl.space.experiment import Experiment
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.space.policies.searched import policy_parameters
@@ -58,6 +59,7 @@ class Subject:
     info: DatasetInfo | None
     classes: tuple[str, ...]
     size: tuple[int, int]
+    resize: Resize
     split_seed: int
     fingerprint: str
     normalisation: Normalisation
@@ -114,6 +116,7 @@ def _bundle(path: Path) -> Subject:
         info=None,
         classes=manifest.classes,
         size=manifest.input.size,
+        resize=manifest.input.resize,
         split_seed=manifest.seeds.get("split", 0),
         fingerprint=manifest.dataset_fingerprint,
         normalisation=manifest.input.normalisation,
@@ -149,6 +152,7 @@ def _trial(path: Path) -> Subject:
         info=info,
         classes=info.classes,
         size=info.size,
+        resize=info.resize,
         split_seed=experiment.data.split_seed,
         fingerprint=info.fingerprint,
         normalisation=network.normalisation,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from automl.bounds import violations
 from automl.ranking import choose_best, hypervolume, knee, pareto_front
-from automl.records import Candidate, violations
+from automl.records import Candidate
 from automl.stages.measure import scored, timed
 from automl.stages.ranked_pace import settled
 from automl.stages.study import Study

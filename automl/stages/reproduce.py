@@ -180,7 +180,9 @@ def _dataset(request: ReproductionRequest, experiment: Experiment, folder: Study
     data = experiment.data
     source = data.source if request.data is None else request.data
     try:
-        dataset = cached_dataset(source, size=data.size, split_seed=data.split_seed)
+        dataset = cached_dataset(
+            source, size=data.size, resize=data.fit, split_seed=data.split_seed
+        )
     except DataError as error:
         raise UsageError(f"{error}\n--data names where the study's dataset lies now") from error
     recorded = folder.dataset()

@@ -13,6 +13,7 @@ from automl.jobs.settings import fit_settings
 from automl.jobs.trained import rebuilt
 from automl.models.build import SegmentationNet
 from automl.records import Normalisation, Scalar
+from automl.resize import Resize
 from automl.space.experiment import Experiment
 from automl.space.parameters import TrialParameters, parameters_from
 from automl.stages.starting_point import starting_point
@@ -31,6 +32,7 @@ class Source:
     experiment: Experiment
     classes: tuple[str, ...]
     size: tuple[int, int]
+    resize: Resize
 
     @property
     def params(self) -> TrialParameters:
@@ -75,6 +77,7 @@ def read_source(given: Path) -> Source:
         experiment=experiment,
         classes=record.dataset.classes,
         size=record.dataset.size,
+        resize=record.dataset.resize,
     )
 
 
@@ -85,7 +88,7 @@ def data_for(source: Source, data: str | None) -> Dataset:
     """
     wanted = source.experiment.data.source if data is None else data
     split_seed = source.experiment.data.split_seed
-    dataset = cached_dataset(wanted, size=source.size, split_seed=split_seed)
+    dataset = cached_dataset(wanted, size=source.size, resize=source.resize, split_seed=split_seed)
     if dataset.info.classes != source.classes:
         raise UsageError(
             f"--data {wanted}: its classes are {', '.join(dataset.info.classes)}; "

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from automl.bundle.evaluation import confusion_of
+from automl.bundle.evaluation import counts_of
 from automl.bundle.runtime import open_session
 
 
@@ -24,7 +24,11 @@ def test_confusion_counts_the_pixels_of_all_images(artifact):
         for target, pred in zip(mask.ravel(), session.run(image).ravel(), strict=True):
             if target != 255:
                 expected[target, pred] += 1
-    confusion = confusion_of(session, iter(images), iter(masks), 5)
+    counts = counts_of(session, iter(images), iter(masks), 5)
+    confusion = counts.confusion_kk
+    np.testing.assert_array_equal(counts.hits_nk.sum(0), np.diagonal(expected))
+    np.testing.assert_array_equal(counts.both_nk.sum(0), expected.sum(0) + expected.sum(1))
+    assert counts.hits_nk.shape == (3, 5)
     assert confusion.dtype == np.int64
     np.testing.assert_array_equal(confusion, expected)
     assert (confusion.sum(axis=0) > 0).sum() > 1
@@ -33,4 +37,4 @@ def test_confusion_counts_the_pixels_of_all_images(artifact):
 def test_missing_mask_is_refused(artifact):
     session = open_session(artifact, threads=1)
     with pytest.raises(ValueError, match="shorter"):
-        confusion_of(session, [np.zeros((4, 4, 3), np.uint8)], [], 5)
+        counts_of(session, [np.zeros((4, 4, 3), np.uint8)], [], 5)

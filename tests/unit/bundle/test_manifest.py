@@ -3,14 +3,18 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from automl.bundle.manifest import manifest_json, package_versions, parse_manifest
+from automl.bundle.manifest import ImageIntervals, manifest_json, package_versions, parse_manifest
 from automl.errors import BundleError
+
+
+def intervals(**bounds):
+    return ImageIntervals(images=40, resamples=2000, seed=0, bounds=bounds)
 
 
 def test_manifest_survives_json(make_manifest):
     manifest = make_manifest()
     plain = manifest_json(manifest)
-    assert plain["schema_version"] == 2
+    assert plain["schema_version"] == 3
     assert plain["metrics_measured_on"] == "images and masks resized to input.size"
     assert plain["created"] == "2025-01-02T03:04:05Z"
     assert plain["params"] == {
@@ -59,6 +63,9 @@ def test_every_fault_is_listed(make_manifest):
         ({"precision": "fp32"}, "precision must be that of the lineage"),
         ({"metrics": {"val": {"miou": float("nan")}}}, "finite"),
         ({"metrics": {"holdout": {}}}, "holdout|'train', 'val' or 'test'"),
+        ({"intervals": {"val": intervals(rust=(0.1, 0.2))}}, "of val: metrics have no rust"),
+        ({"intervals": {"train": intervals(miou=(0.1, 0.2))}}, "of train: metrics have no miou"),
+        ({"intervals": {"val": intervals(miou=(0.3, 0.2))}}, "low must not be above high"),
     ],
 )
 def test_bad_state_is_refused(make_manifest, changes, message):

@@ -42,10 +42,13 @@ def test_every_earlier_version_has_a_step_and_a_manifest():
 def test_an_earlier_manifest_is_read_with_all_that_it_says(path):
     old = json.loads(path.read_text())
     new = manifest_json(parse_manifest(path.read_text()))
+    assert new["input"].pop("resize") == {"mode": "stretch", "padding": None}
     assert {key: new[key] for key in old if key != "schema_version"} == {
         key: value for key, value in old.items() if key != "schema_version"
     }
     assert new["schema_version"] == SCHEMA_VERSION
+    assert new["intervals"] == {}
+    assert new["metrics_runtime"] == "onnxruntime"
 
 
 def test_an_earlier_manifest_has_no_later_keys():
@@ -54,8 +57,15 @@ def test_an_earlier_manifest_has_no_later_keys():
         parse_manifest(json.dumps(old))
 
 
+def test_a_version_2_has_no_later_keys_within_its_sections():
+    old = json.loads(EARLIER[1].read_text())
+    old["input"]["resize"] = {"mode": "letterbox", "padding": [0, 0, 0]}
+    with pytest.raises(BundleError, match=r"input\.resize: schema_version 2 has no such key"):
+        parse_manifest(json.dumps(old))
+
+
 def test_a_newer_version_is_refused_with_what_to_do(make_manifest):
-    plain = manifest_json(make_manifest()) | {"schema_version": 3}
+    plain = manifest_json(make_manifest()) | {"schema_version": SCHEMA_VERSION + 1}
     with pytest.raises(BundleError, match=r"newer than this program, .*use the version of automl"):
         parse_manifest(json.dumps(plain))
 
@@ -64,13 +74,15 @@ def test_a_bundle_of_an_earlier_version_works_and_is_migrated(old_bundle):
     before = verify_bundle(old_bundle).manifest
     assert before.digests is None
     done = migrate_bundle(old_bundle)
-    assert (done.before, done.after, done.lost_signature) == (1, 2, None)
+    assert (done.before, done.after, done.lost_signature) == (1, SCHEMA_VERSION, None)
     after = verify_bundle(old_bundle).manifest
     assert after.digests is not None
     assert after.digests.model == sha256((old_bundle / "model.onnx").read_bytes())
     assert after.model_copy(update={"digests": None}) == before
-    assert json.loads((old_bundle / "bundle.json").read_text())["schema_version"] == 2
-    with pytest.raises(UsageError, match="has schema_version 2 already; nothing to do"):
+    assert json.loads((old_bundle / "bundle.json").read_text())["schema_version"] == SCHEMA_VERSION
+    with pytest.raises(
+        UsageError, match=f"has schema_version {SCHEMA_VERSION} already; nothing to do"
+    ):
         migrate_bundle(old_bundle)
 
 

@@ -125,7 +125,7 @@ def test_unknown_schema_version_is_named(bundle):
     (bundle / "bundle.json").write_text(json.dumps(manifest | {"schema_version": 7}))
     write_checksums(bundle)
     assert faults_of(bundle) == {
-        "bundle.json": "schema_version 7 is newer than this program, which reads 1 to 2: "
+        "bundle.json": "schema_version 7 is newer than this program, which reads 1 to 3: "
         "use the version of automl that wrote the bundle, or a later one"
     }
 

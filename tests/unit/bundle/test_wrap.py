@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from automl.bundle.runtime import open_session
-from automl.bundle.wrap import STRIP_ROWS, wrap_network
+from automl.bundle.wrap import wrap_network
+from automl.bundle.wrap_mask import STRIP_ROWS
 from automl.errors import TrialError
 from automl.records import Normalisation
 

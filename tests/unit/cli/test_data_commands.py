@@ -4,6 +4,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from automl.cli.data import data_app
+from automl.data.dataset import open_dataset
 from automl.errors import DataError, UsageError
 
 
@@ -122,3 +123,18 @@ def test_preview_tells_what_does_not_exist(folder, tmp_path):
     ):
         with pytest.raises(UsageError, match=told):
             run("preview", folder, "--out", tmp_path / "a.png", *words)
+
+
+def test_import_and_preview_letterbox_where_that_is_asked_for(folder, tmp_path):
+    done = run("import", folder, tmp_path / "boxed", "--size", 64, 128, "--resize", "letterbox")
+    assert "at 64 x 128 (height x width), letterboxed" in done.output
+    info = open_dataset(tmp_path / "boxed").info
+    assert info.resize.is_letterbox
+    picture = tmp_path / "sheet.png"
+    words = ["--out", picture, "--size", 64, 128, "--resize", "letterbox", "--count", 1]
+    assert run("preview", tmp_path / "boxed", *words).exit_code == 0
+    with pytest.raises(DataError, match="imported with resize letterbox, stretch is asked for"):
+        run("preview", tmp_path / "boxed", *words[:-4], "--resize", "stretch")
+    assert run("check", folder, "--size", 64, 128, "--resize", "letterbox").exit_code == 0
+    with pytest.raises(UsageError, match="--resize: given 'fit'; allowed: stretch, letterbox"):
+        run("check", folder, "--resize", "fit")

@@ -4,15 +4,9 @@ import json
 
 import pytest
 
+from automl.bounds import violations
 from automl.conductor.conductor import Conductor
-from automl.records import (
-    Measurement,
-    TrialMessage,
-    TrialStatus,
-    Verdict,
-    canonical_json,
-    violations,
-)
+from automl.records import Measurement, TrialMessage, TrialStatus, Verdict, canonical_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
 from automl.space.search_plan import plan_of

@@ -8,6 +8,7 @@ from PIL import Image
 
 from automl.data.check import check_folder
 from automl.data.faults import refuse
+from automl.data.letterbox import Frame
 from automl.errors import DataError
 
 
@@ -181,8 +182,8 @@ def test_what_resizing_loses_is_told_with_what_held_it(split_folder: Path) -> No
         labels[16:24] = 1
         Image.fromarray(labels).save(path)
     assert told_by(split_folder) == []
-    assert check_folder(split_folder, size=(32, 64)).faults == ()
-    told = [str(fault) for fault in check_folder(split_folder, size=(8, 8)).faults]
+    assert check_folder(split_folder, frame=Frame((32, 64))).faults == ()
+    told = [str(fault) for fault in check_folder(split_folder, frame=Frame((8, 8))).faults]
     image = split_folder / "train/images/train2.png"
     place = "at 8x8 (height x width): choose a larger size"
     expected = [

@@ -167,7 +167,7 @@ def test_a_network_that_collapses_under_int8_is_not_shipped_as_int8(dataset, tmp
 
     class OnVal(FakeMeter):
         def quality(self, artifact):
-            scored = score_file(artifact, dataset, "val", threads=1)
+            scored = score_file(artifact, dataset, "val", threads=1, runtime="onnxruntime")
             return int8_ladder.quality_of_measurements({m.metric: m.value for m in scored})
 
     ladder = climb_ladder(

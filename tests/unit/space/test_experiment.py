@@ -98,6 +98,7 @@ def test_an_experiment_is_frozen():
         {"compress": {"int8": False}},
         {"compress": {"int8": {"max_drop": 0.01}}},
         {"target": {"threads": 2}},
+        {"data": {"resize": "letterbox"}},
         {"objectives": {"dice": "maximize"}},
     ],
 )
@@ -126,6 +127,7 @@ def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
     for name, before in TRAIN_BEFORE.items():
         assert plain["train"].pop(name) == before
     assert plain.pop("augmentation_policies") == {}
+    assert plain["data"].pop("resize") == "stretch"
     del plain["data"]["source"], plain["export"], plain["train"]["loader_workers"]
     del plain["train"]["placement"], plain["train"]["gpu_share"]
     plain["search"] = shaping(plain["search"])
@@ -394,7 +396,10 @@ def test_loader_workers_survive_json_and_are_in_the_schema(workers):
 def test_int8_is_a_switch_or_its_gates_and_the_switch_keeps_its_short_form():
     assert experiment(compress={"int8": False}).compress.int8 is None
     defaults = experiment(compress={"int8": True})
-    assert defaults.compress.int8.rungs[0] == "per_channel"
+    assert defaults.compress.int8.rungs is None
+    assert defaults.compress.int8.rungs_in("onnxruntime")[0] == "per_channel"
+    spelt_out = ["per_channel", "entropy", "percentile", "mixed"]
+    assert experiment(compress={"int8": {"rungs": spelt_out}}).key() == defaults.key()
     assert defaults.to_json()["compress"]["int8"] is True
     assert defaults.key() == experiment(compress={"int8": {}}).key() == experiment().key()
     given = experiment(compress={"int8": {"max_drop": 0.01, "rungs": ["per_tensor", "qat"]}})
@@ -403,3 +408,36 @@ def test_int8_is_a_switch_or_its_gates_and_the_switch_keeps_its_short_form():
     assert again.compress.int8.rungs == ("per_tensor", "qat")
     kinds = json_schema()["$defs"]["CompressSettings"]["properties"]["int8"]
     assert {"type": "boolean"} in kinds["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("compress", "key"),
+    [
+        ({}, "c0f05b8ce6"),
+        ({"int8": False}, "8afb837551"),
+        ({"int8": {"max_drop": 1}}, "9f15b8c154"),
+        ({"int8": {"rungs": ["qat"]}}, "aa099cc629"),
+    ],
+)
+def test_studies_from_before_rungs_and_resizes_had_a_choice_keep_their_keys(compress, key):
+    space = {"encoder": "resnet18", "decoder_width": {"choice": [16, 24]}}
+    assert Experiment.from_json({"space": space, "compress": compress}).key() == key
+
+
+def test_a_study_in_another_runtime_is_another_study_with_its_own_rungs():
+    target = {"runtime": "openvino"}
+    given = experiment(target=target)
+    assert given.key() != experiment().key()
+    assert given.compress.int8.rungs_in("openvino")[:2] == ("per_channel", "nncf")
+    assert Experiment.from_json(given.to_json()) == given
+    named = experiment(target=target, compress={"int8": {"rungs": ["nncf"]}})
+    assert named.compress.int8.rungs_in("openvino") == ("nncf",)
+
+
+def test_forms_of_openvino_go_with_openvino_alone():
+    (fault,) = faults_of(compress={"int8": {"rungs": ["per_channel", "nncf"]}})
+    assert fault.startswith('compress.int8.rungs: given ["per_channel", "nncf"]; allowed: rungs of')
+    assert "target: {runtime: openvino}" in fault
+    (fault,) = faults_of(target={"runtime": "opnvino"})
+    assert 'target.runtime: given "opnvino"' in fault
+    assert "openvino" in fault

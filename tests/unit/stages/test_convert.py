@@ -20,6 +20,7 @@ from automl.formats.parity import TOLERANCES, Tolerance
 from automl.formats.sidecar import Origin
 from automl.models.build import build_model
 from automl.records import ModelSpec, Normalisation
+from automl.resize import STRETCH
 from automl.stages.convert import convert
 from automl.stages.format_source import FormatSource, find_format_source
 
@@ -42,6 +43,7 @@ def source_of(model, core, precision="fp32"):
         images_from="images",
         classes=("a", "b", "c"),
         normalisation=Normalisation(mean=(120.0, 110.0, 100.0), std=(60.0, 60.0, 60.0)),
+        resize=STRETCH,
         origin=Origin(source="test", bundle_sha256=None, core_sha256="0"),
     )
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from automl.jobs import scoring
+from automl.measurement.image_counts import ImageCounts
 from automl.measurement.latency import LatencyStats
 from automl.stages.measure import scored, timed
 
@@ -30,16 +31,16 @@ def opened(monkeypatch):
     """The files that were opened to be scored, and with how many threads."""
     seen = []
 
-    def open_session(path, threads):
+    def open_labeller(path, _runtime, _size, threads):
         seen.append((path.parent.name, threads))
 
-    def confusion_of(_session, images, masks, num_classes):
+    def counts_of(_session, images, masks, num_classes):
         assert num_classes == 2
         assert len(list(images)) == len(list(masks))
-        return np.array([[90, 10], [0, 0]])
+        return ImageCounts.of([np.array([[90, 10], [0, 0]])], 2)
 
-    monkeypatch.setattr(scoring, "open_session", open_session)
-    monkeypatch.setattr(scoring, "confusion_of", confusion_of)
+    monkeypatch.setattr(scoring, "open_labeller", open_labeller)
+    monkeypatch.setattr(scoring, "counts_of", counts_of)
     return seen
 
 

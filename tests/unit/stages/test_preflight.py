@@ -3,6 +3,7 @@ import pytest
 from automl.errors import SpaceError
 from automl.space.experiment import Experiment
 from automl.space.loading import load_experiment, shipped_spaces
+from automl.stages import preflight
 from automl.stages.preflight import model_faults
 
 
@@ -14,6 +15,24 @@ def told(space, **sections):
 @pytest.mark.parametrize("name", shipped_spaces())
 def test_every_shipped_space_can_be_built(name):
     load_experiment(name, check=model_faults)
+
+
+def test_an_absent_runtime_is_told_with_the_extra_that_has_it(monkeypatch):
+    sections = {"target": {"runtime": "openvino"}}
+    monkeypatch.setattr(preflight, "versions", lambda: {"openvino": "1", "onnxruntime": "1"})
+    monkeypatch.setattr(preflight, "find_spec", lambda name: name)
+    assert told({"encoder": "resnet18"}, **sections) == []
+    monkeypatch.setattr(preflight, "find_spec", lambda _name: None)
+    (fault,) = told({"encoder": "resnet18"}, **sections)
+    assert fault.startswith("compress.int8.rungs: nncf is not available here")
+    assert "automl[openvino]" in fault
+    assert told({"encoder": "resnet18"}, compress={"int8": False}, **sections) == []
+    monkeypatch.setattr(preflight, "versions", lambda: {"onnxruntime": "1"})
+    (fault,) = told({"encoder": "resnet18"}, **sections)
+    assert fault == (
+        "target.runtime: given openvino; not available here: install the extra automl[openvino]"
+    )
+    assert told({"encoder": "resnet18"}) == []
 
 
 def test_every_name_that_cannot_be_built_is_told_at_once_with_its_place():
