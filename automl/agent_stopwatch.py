@@ -15,12 +15,11 @@ from typing import Self
 from automl.benchmark.job import Artifacts, Entry, Job, Outcome, digest
 from automl.benchmark.remote import AbsentError, BusyError, JobError, Remote
 from automl.benchmark.secret import read_token
+from automl.bundle.in_runtime import batch_of, form_of
 from automl.bundle.runtimes import absence
 from automl.errors import StudyError, TrialError, UsageError
 from automl.jobs.stopwatch import Timing
 from automl.measurement.latency import LatencyStats
-
-_RUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +130,13 @@ class AgentStopwatch:
 
         Raises StudyError and TrialError as `DeviceAgent.measure` does.
         """
-        contents = {name: artifact.read_bytes() for name, artifact in artifacts.items()}
-        shape = (*timing.size, 3)
+        contents = {
+            name: form_of(artifact.read_bytes(), timing.runtime, timing.size)
+            for name, artifact in artifacts.items()
+        }
+        shape = (*batch_of(timing.runtime), *timing.size, 3)
         entries = tuple(
-            Entry(label=name, artifact=digest(content), runtime=_RUNTIME, shape=shape)
+            Entry(label=name, artifact=digest(content), runtime=timing.runtime, shape=shape)
             for name, content in contents.items()
         )
         job = Job(

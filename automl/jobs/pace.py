@@ -14,6 +14,7 @@ from itertools import islice
 
 import torch
 
+from automl.bounds import broken_bounds
 from automl.data.batching import Batch, BatchSettings, epoch_batches
 from automl.data.dataset import ArrowSplit
 from automl.fidelity import FULL
@@ -21,7 +22,7 @@ from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import measure_costs
 from automl.jobs.trainee import Trainee, trainee_of
 from automl.measurement.pace import NetworkPace
-from automl.records import TrialConfig, broken_bounds, value_of
+from automl.records import TrialConfig, value_of
 from automl.training.borrowing import evaluating
 from automl.training.evaluation import normalise
 from automl.training.loop import Run, prepared

@@ -73,10 +73,11 @@ def _ladder_s(
     int8 = experiment.compress.int8
     if int8 is None:
         return 0.0
-    tried = rng.integers(1, len(int8.rungs) + 1)
+    rungs = int8.rungs_in(experiment.target.runtime)
+    tried = rng.integers(1, len(rungs) + 1)
     calibrated = min(experiment.compress.calibration_images, images["train"])
     seconds = float(tried) * (calibrated + images["val"]) * network.image_s
-    if "qat" in int8.rungs and tried == len(int8.rungs):
+    if "qat" in rungs and tried == len(rungs):
         seconds += int8.qat_epochs * (network.epoch_s + network.evaluation_s)
     return seconds
 
