@@ -61,6 +61,7 @@ def cluster(environment, monkeypatch) -> Iterator[Callable[..., Any]]:
     made[0].shutdown()
 
 
+@pytest.mark.timeout(600)  # two worker groups start, one after another
 def test_groups_lie_as_declared_and_leave_a_node_that_is_about_to_go(cluster, cache, tmp_path):
     import ray
 
@@ -193,7 +194,7 @@ def drain(node_id: str, seconds: float = 600.0) -> None:
     assert accepted, why
 
 
-def until(happened: Callable[[], bool], longest_s: float = 240) -> None:
+def until(happened: Callable[[], bool], longest_s: float = 400) -> None:
     deadline = time.monotonic() + longest_s
     while not happened():
         assert time.monotonic() < deadline
