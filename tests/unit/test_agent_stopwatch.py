@@ -1,6 +1,7 @@
 """The agent as a study's stopwatch: what is waited for, what ends a trial, and what a study."""
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from automl.agent_stopwatch import AgentStopwatch, DeviceAgent, Patience
 from automl.benchmark.job import Outcome
 from automl.benchmark.remote import AbsentError, BusyError, JobError, Remote
+from automl.bundle import in_runtime
 from automl.errors import StudyError, TrialError, UsageError
 from automl.jobs.stopwatch import Timing
 from automl.measurement.latency import LatencyStats
@@ -91,6 +93,22 @@ def test_all_files_are_one_job_as_the_study_times(stopwatch, files, monkeypatch)
     assert [artifacts[entry.artifact] for entry in job.entries] == [b"reference", b"candidate"]
     assert {(entry.runtime, entry.shape) for entry in job.entries} == {("onnxruntime", (32, 48, 3))}
     assert (job.threads, job.rounds, job.warmup, job.seed) == (1, 7, 2, 3)
+
+
+def test_openvino_has_there_the_form_that_it_has_here(stopwatch, files, monkeypatch):
+    made = []
+
+    def batched(content, *, size, batch):
+        made.append((size, batch))
+        return content + b" for a batch"
+
+    monkeypatch.setattr(in_runtime, "batched", batched)
+    script = Script(monkeypatch, ["it"])
+    stopwatch.time(files, replace(TIMING, runtime="openvino"))
+    ((job, artifacts),) = script.jobs
+    assert set(artifacts.values()) == {b"reference for a batch", b"candidate for a batch"}
+    assert made == [(TIMING.size, 1)] * 2
+    assert {(e.runtime, e.shape) for e in job.entries} == {("openvino", (1, 32, 48, 3))}
 
 
 def test_a_busy_agent_is_waited_for_with_growing_pauses(stopwatch, files, passing, monkeypatch):
