@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -40,7 +39,7 @@ from automl.store.declaration import (
 from automl.store.differences import differences
 from automl.store.journal import lock_path
 from automl.store.lock import WriterLock
-from automl.store.owned import OWNED
+from automl.store.owned import OWNED, remove_owned
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -255,10 +254,10 @@ class StudyFolder:
         self._refuse_foreign_files()
         with WriterLock(self.lock_file):
             for name in OWNED:
-                _remove(self.root / name)
+                remove_owned(self.root / name)
             for staged in self.root.glob(f".*{STAGED_SUFFIX}"):
-                _remove(staged)
-            _remove(self.lock_file)
+                remove_owned(staged)
+            remove_owned(self.lock_file)
 
     def _contents(self) -> list[Path]:
         """All but a plan, which is there before the study is."""
@@ -287,13 +286,6 @@ def _make_folder(root: Path) -> None:
         raise UsageError(
             f"{root}: cannot be made a study's folder: {error.strerror}; choose another --out"
         ) from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _checked_id(name: str) -> str:

@@ -41,6 +41,7 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "costs",
         folder.root / "finalists",
         folder.root / "reference",
+        folder.root / "teaching",
         folder.proxies,
         folder.root / "tensorboard",
         folder.root / "mlflow",
@@ -230,7 +231,7 @@ def test_a_clearing_that_is_cut_short_leaves_a_study_without_results(tmp_path, m
         def killed(*_):
             raise KeyboardInterrupt
 
-        patch.setattr("automl.store.layout.shutil.rmtree", killed)
+        patch.setattr("automl.store.owned.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             folder.clear()
     assert not folder.journal_file.exists()
