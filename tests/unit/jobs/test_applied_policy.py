@@ -7,7 +7,7 @@ import pytest
 
 from automl.data.augment import Augmentation
 from automl.data.batching import EpochPlan
-from automl.jobs import trainee
+from automl.jobs import trainee, trial
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.trial import run_trial
 from automl.records import Candidate, TrialStatus, from_json
