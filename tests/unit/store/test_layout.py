@@ -42,6 +42,7 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "finalists",
         folder.root / "reference",
         folder.proxies,
+        folder.teaching,
         folder.root / "tensorboard",
         folder.root / "mlflow",
         folder.root / "ray",
