@@ -22,6 +22,10 @@ def token_file(tmp_path):
 def test_an_agent_times_a_whole_study_which_goes_on_with_it_alone(
     cli, start_cli, tiny_space, token_file, tmp_path
 ):
+    text = tiny_space.read_text().replace("max_drop: 1,", "max_drop: 1, rungs: [per_channel],")
+    tiny_space.write_text(
+        text.replace("  epochs: 1\n", "  epochs: 1\n  teacher_cache: {views: 2}\n")
+    )
     agent = start_cli("agent", "serve", "--token-file", token_file, blocked=HEAVY)
     url = agent.stdout.readline().split()[-1]
     words = ["search", "--space", tiny_space, "--out", "study", "--local", "--epochs", 1]
@@ -30,7 +34,10 @@ def test_an_agent_times_a_whole_study_which_goes_on_with_it_alone(
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"latency    by the agent {url} ({cpu_model()}), one at a time" in done.stdout
 
+    assert "teacher cache 1 view;" in done.stdout, "nothing is augmented"
+
     study = tmp_path / "study"
+    assert not (study / "teaching").exists(), "no student learns any more"
     reference = json.loads((study / "reference" / "latency.json").read_text())
     assert reference["cpu"] == cpu_model()
     files = [path for path in study.rglob("*") if path.is_file()]

@@ -43,6 +43,7 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "reference",
         folder.root / "teaching",
         folder.proxies,
+        folder.teaching,
         folder.root / "tensorboard",
         folder.root / "mlflow",
         folder.root / "ray",
