@@ -173,6 +173,7 @@ def _run(plan: TrainingPlan, out: Path, where: _Where) -> None:
     from automl.cli.training_lines import TrainingLines, closing_lines, plan_lines
     from automl.stages.study import Study
     from automl.stages.train import train_once
+    from automl.storage.residence import FolderResidence
 
     experiment, console = plan.experiment, plain_console()
     dataset = imported_dataset(experiment, console)
@@ -181,7 +182,12 @@ def _run(plan: TrainingPlan, out: Path, where: _Where) -> None:
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and nothing old removed, before it is known that it can run.
-        folder = opened_folder(experiment, out.absolute(), dataset.info, overwrite=where.overwrite)
+        folder = opened_folder(
+            experiment,
+            FolderResidence(out.absolute(), str(out)),
+            dataset.info,
+            overwrite=where.overwrite,
+        )
         for line in plan_lines(plan, backend.describe(), out):
             typer.echo(line)
         study = Study(

@@ -128,7 +128,10 @@ class Claim:
     def end(self) -> None:
         """Let the next writer in."""
         self._ended.set()
-        self.store.delete(self.key)
+        try:
+            self.store.objects.delete(self.key)
+        except TransientError:
+            return  # a minute without a sign of life ends it, too
 
     def _content(self) -> bytes:
         return json.dumps({**to_json(self.writer), "holds": self.holds}).encode()

@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from automl.records import short_hash
 from automl.storage.dataset_share import dataset_here
 from automl.storage.journal_copy import stored_journal
-from automl.storage.location import opened, work_folder
+from automl.storage.location import cache_root, opened
 from automl.storage.mirror import Mirror
 from automl.store.journal import JOURNAL_NAME, parse_journal, read_journal
 from automl.store.layout import StudyFolder
@@ -123,4 +124,4 @@ def mirror_of(url: str, life: str) -> Mirror:
 
 def life_folder(url: str, life: str) -> Path:
     """Where this node works on a study."""
-    return work_folder(url, "studies") / life
+    return cache_root() / "studies" / short_hash([url, life]) / url.rpartition("/")[2]

@@ -38,7 +38,7 @@ _DEPTH: Mapping[str, int] = {
 _STUDIES_WITHIN = "finalists"
 #: What workers read and write by themselves, and a study need not have on the machine it runs on.
 _OF_JOBS = frozenset({"trials", "costs", "proxies", "dataset"})
-_NEVER_KEPT = frozenset({"ray", "journal.jsonl", "journal.lock", "dataset"})
+_NEVER_KEPT = frozenset({"ray", "teaching", "journal.jsonl", "journal.lock", "dataset"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
