@@ -17,6 +17,7 @@ from automl.cli.opening import (
     plain_console,
     ray_backend,
 )
+from automl.cli.places import folder_here, here
 from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
@@ -28,17 +29,23 @@ if TYPE_CHECKING:
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="The folder of this training.")],
+    out: Annotated[Path, typer.Option(help="The folder of this training.", callback=folder_here)],
     space: Annotated[
         str | None,
         typer.Option(help="An experiment file, or the name of a shipped one: lightweight.yaml."),
     ] = None,
     trial: Annotated[
-        Path | None, typer.Option(help="A trial of a study instead: STUDY/4, or STUDY/0004-e1c2.")
+        Path | None,
+        typer.Option(
+            help="A trial of a study instead: STUDY/4, or STUDY/0004-e1c2.", callback=here
+        ),
     ] = None,
     continue_from: Annotated[
         Path | None,
-        typer.Option(help="Trained weights instead: a bundle, STUDY/4, a checkpoint, weights/."),
+        typer.Option(
+            help="Trained weights instead: a bundle, STUDY/4, a checkpoint, weights/.",
+            callback=here,
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; replaces the declared source.")

@@ -7,10 +7,8 @@ short between a write here and one there goes on from what the store has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from automl.storage.manifest import (
     UnitManifest,
@@ -23,14 +21,10 @@ from automl.storage.manifest import (
     unit_of_manifest,
 )
 from automl.storage.objects import UnreachableError
-from automl.storage.reliable import Digest, Reliable, file_digest
+from automl.storage.reliable import Digest, Reliable, file_digest, in_threads
 
-_AT_A_TIME = 8
 #: How often a unit is read again that changes while it is read.
 _READINGS = 5
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 _Stamp = tuple[int, int, int]
 
@@ -133,7 +127,7 @@ class Mirror:
         def fetch(name: str) -> bool:
             return self.store.get_file(name, self.root / name, manifest.allowed(name))
 
-        return list(zip(wanted, _in_threads(fetch, wanted), strict=True))
+        return list(zip(wanted, in_threads(fetch, wanted), strict=True))
 
     def _keep_unit(self, unit: str, files: dict[str, Path]) -> None:
         now = {name: digest for name, path in files.items() if (digest := self._hash(name, path))}
@@ -149,7 +143,7 @@ class Mirror:
         replaced = {name: now[name] for name in changed if name in there.files}
         if replaced:
             self._put(unit, UnitManifest(files=there.files, coming=replaced))
-        _in_threads(lambda name: self.store.put_file(name, files[name]), changed)
+        in_threads(lambda name: self.store.put_file(name, files[name]), changed)
         if now:
             manifest = UnitManifest(files=now)
             if manifest != found:
@@ -158,7 +152,7 @@ class Mirror:
         else:
             self.store.delete(manifest_key(unit))
             self._known.pop(unit, None)
-        _in_threads(self.store.delete, self._left_over(unit, there, now))
+        in_threads(self.store.delete, self._left_over(unit, there, now))
         self._tidy.add(unit)
         self._begun.discard(unit)
 
@@ -247,12 +241,3 @@ def _remove_empty_folders(folder: Path) -> None:
     for parent, _, _ in os.walk(folder, topdown=False):
         if not any(Path(parent).iterdir()):
             Path(parent).rmdir()
-
-
-def _in_threads(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
-    """The answers in the order of the items; requests mostly wait, so several go at a time."""
-    todo = list(items)
-    if len(todo) < 2:
-        return [work(item) for item in todo]
-    with ThreadPoolExecutor(max_workers=_AT_A_TIME) as pool:
-        return list(pool.map(work, todo))

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -27,8 +28,10 @@ from automl.storage.objects import (
 )
 from automl.store.atomic import staged_file
 
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_AT_A_TIME = 8
 _CHUNK = 4 * 1024 * 1024
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 15.0
@@ -103,6 +106,10 @@ class Reliable:
         wanted = frozenset(allowed)
         return self._attempt(f"read {key}", lambda: self._get(key, path, wanted))
 
+    def get_new_file(self, key: str, path: Path) -> bool:
+        """As `get_file`, for one of which nothing is known: it is as the store says that it is."""
+        return self._attempt(f"read {key}", lambda: self._get_new(key, path))
+
     def entries(self, prefix: str) -> list[Entry]:
         """The objects below a folder."""
         return self._attempt(f"list {prefix or 'all'}", lambda: self.objects.entries(prefix))
@@ -136,12 +143,26 @@ class Reliable:
             raise TransientError("it is not there after it was written") from None
         raise TransientError(f"{state.size} of {digests.digest.size} bytes as written arrived")
 
+    def _get_new(self, key: str, path: Path) -> bool:
+        try:
+            with staged_file(path) as staged:
+                self._fill(key, staged)
+                state, found = self.objects.state(key), _Digests(file_chunks(staged))
+                if found.digest.size != state.size or state.md5 not in (None, found.md5):
+                    raise TransientError(f"{found.digest.size} of {state.size} bytes, or others")
+        except NoObjectError:
+            return False
+        return True
+
+    def _fill(self, key: str, file: Path) -> None:
+        with file.open("wb") as stream:
+            for chunk in self.objects.read(key):
+                stream.write(chunk)
+
     def _get(self, key: str, path: Path, wanted: frozenset[Digest]) -> bool:
         try:
             with staged_file(path) as staged:
-                with staged.open("wb") as file:
-                    for chunk in self.objects.read(key):
-                        file.write(chunk)
+                self._fill(key, staged)
                 found = file_digest(staged)
                 if found not in wanted:
                     raise TransientError(f"its {found.size} bytes are not those of the manifest")
@@ -179,6 +200,15 @@ class _Digests:
             md5.update(chunk)
         self.digest = Digest(size, sha256.hexdigest())
         self.md5 = md5.hexdigest()
+
+
+def in_threads(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+    """The answers in the order of the items; requests mostly wait, so several go at a time."""
+    todo = list(items)
+    if len(todo) < 2:
+        return [work(item) for item in todo]
+    with ThreadPoolExecutor(max_workers=_AT_A_TIME) as pool:
+        return list(pool.map(work, todo))
 
 
 def file_digest(path: Path) -> Digest:
