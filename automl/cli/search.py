@@ -37,7 +37,7 @@ def search(
         str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
     ],
     data: Annotated[
-        str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")
+        str | None, typer.Option(help="A dataset's folder or URL; replaces the file's data.source.")
     ] = None,
     out: Annotated[
         str | None,

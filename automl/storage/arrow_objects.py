@@ -164,7 +164,7 @@ def _told(key: str) -> Iterator[None]:
     """Sort what pyarrow raises into what may be tried again and what may not."""
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise NoObjectError(key) from error
     except (OSError, pa.ArrowException) as error:
         text = str(error)

@@ -17,8 +17,6 @@ from automl.storage.objects import Entry
 from automl.storage.reliable import Reliable, in_threads
 from automl.store.atomic import write_json
 
-_INDEX = ".fetched.json"
-
 _Stamps = Mapping[str, tuple[int, float]]
 
 
@@ -49,17 +47,22 @@ def _fetch(store: Reliable, entries: list[Entry], place: Path) -> None:
     in_threads(lambda key: store.get_new_file(key, place / key), changed)
     for key in here.keys() - wanted.keys():
         (place / key).unlink(missing_ok=True)
-    write_json(place / _INDEX, {key: list(stamp) for key, stamp in wanted.items()})
+    write_json(_index_file(place), {key: list(stamp) for key, stamp in wanted.items()})
 
 
 def _index(place: Path) -> _Stamps:
     """What was fetched as a whole before, and is still there in its size."""
     try:
-        plain = json.loads((place / _INDEX).read_bytes())
+        plain = json.loads(_index_file(place).read_bytes())
     except FileNotFoundError:
         return {}
     stamps = {key: (int(size), float(changed_s)) for key, (size, changed_s) in plain.items()}
     return {key: stamp for key, stamp in stamps.items() if _size(place / key) == stamp[0]}
+
+
+def _index_file(place: Path) -> Path:
+    """Beside the folder, in which everything has a meaning to who reads it."""
+    return place.with_name(f".{place.name}.fetched.json")
 
 
 def _size(file: Path) -> int | None:

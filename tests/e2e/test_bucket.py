@@ -1,6 +1,7 @@
 """Searches whose study is at home in a bucket, against a server that speaks as S3 does."""
 
 import http.client
+import io
 import itertools
 import os
 import signal
@@ -48,6 +49,21 @@ def search(bucket, tiny_space, tiny_dataset) -> list[str]:
     return [*words, "--out", f"{bucket}/studies/tiny"]
 
 
+#: What says how a body is sent, and its checksum, which a body that is cut short has not.
+OF_CHUNKS = (
+    "x-amz-checksum",
+    "x-amz-content-sha256",
+    "x-amz-decoded",
+    "x-amz-trailer",
+    "content-encoding",
+    "content-length",
+    "content-md5",
+    "expect",
+    "transfer-encoding",
+)
+HOP_BY_HOP = {"transfer-encoding", "connection", "date", "server", "content-length"}
+
+
 class Faults:
     """Between the program and the server: loses, cuts and shortens every so-many-th request."""
 
@@ -66,6 +82,13 @@ class Faults:
         return name
 
 
+def chunks(stream) -> Iterator[bytes]:
+    """The pieces of a body, each with its length before it; the last one is empty."""
+    while length := int(stream.readline().partition(b";")[0], 16):
+        yield stream.read(length)
+        stream.readline()
+
+
 class Proxy(BaseHTTPRequestHandler):
     """Passes requests on, but for faults."""
 
@@ -73,7 +96,7 @@ class Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _pass(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body()
         fault = self.faults.next()
         if fault == "503":
             self.send_response(503)
@@ -83,26 +106,43 @@ class Proxy(BaseHTTPRequestHandler):
         if fault == "lost":
             self.close_connection = True
             return
-        is_plain = "x-amz-decoded-content-length" not in self.headers
-        if fault == "half" and self.command == "PUT" and is_plain:
+        if fault == "half" and self.command == "PUT":
             body = body[: len(body) // 2]
         answer, content = self._asked(body)
         if fault == "unanswered":
             self.close_connection = True
-            return
+        else:
+            self._answer(answer, content)
+
+    def _answer(self, answer: http.client.HTTPResponse, content: bytes) -> None:
         self.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+            if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
+        if self.command != "HEAD":  # whose length is that of a body which is not sent
+            self.send_header("Content-Length", str(len(content)))
+        elif (length := answer.getheader("Content-Length")) is not None:
+            self.send_header("Content-Length", length)
         self.end_headers()
         self.wfile.write(content)
+
+    def _body(self) -> bytes:
+        """What is sent: in chunks of HTTP, which are in chunks of Amazon's with a checksum."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        sent = b"".join(chunks(self.rfile))
+        while self.rfile.readline().strip():
+            pass
+        if self.headers.get("Content-Encoding") == "aws-chunked":
+            return b"".join(chunks(io.BytesIO(sent)))
+        return sent
 
     def _asked(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection(self.faults.server)
         kept = {
             name: value
             for name, value in self.headers.items()
-            if not name.lower().startswith(("x-amz-checksum", "content-md5", "expect"))
+            if not name.lower().startswith(OF_CHUNKS)
         }
         kept["Content-Length"] = str(len(body))
         connection.request(self.command, self.path, body, kept)
