@@ -48,6 +48,9 @@ class Backend(Protocol):
     def stopwatch(self) -> Stopwatch:
         """What times exported files, in jobs and stages alike."""
 
+    def uses_other_machines(self) -> bool:
+        """Whether jobs may run where this machine's disk is not seen."""
+
     def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials until the conductor has no more; a fault in one never ends the others.
 
@@ -89,6 +92,10 @@ class LocalBackend:
         """Each file is timed here, or where it was told."""
         return self._stopwatch
 
+    def uses_other_machines(self) -> bool:
+        """All jobs run in this process."""
+        return False
+
     def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials one after another."""
         run_here(conductor, lambda config, reporter: run_trial(config, context, reporter))
@@ -126,6 +133,10 @@ class LaunchedBackend:
     def stopwatch(self) -> Stopwatch:
         """Each file is timed here."""
         return StopwatchHere()
+
+    def uses_other_machines(self) -> bool:
+        """Ranks may; they share the folder and the cache."""
+        return False
 
     def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials one after another, each with every process."""

@@ -1,8 +1,12 @@
 """Fixtures of all suites: a tiny experiment, and the real command line in a process of its own."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -77,6 +81,61 @@ def environment(cache: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "disabled",
         "COLUMNS": "100",
     }
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server on this machine that speaks as S3 does; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    with (tmp_path_factory.mktemp("s3") / "log").open("wb") as log:
+        words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+        try:
+            _wait_for_answer(port, process)
+            yield endpoint
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_answer(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("the S3 server does not answer")
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Credentials of nobody, and no look for better ones."""
+    own = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    return own
+
+
+@pytest.fixture
+def bucket(
+    s3_server: str, aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> str:
+    """The URL of a new bucket of the server."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server)
+    aws["AWS_ENDPOINT_URL_S3"] = s3_server
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{name}", method="PUT")).close()
+    return f"s3://{name}"
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import here
 from automl.cli.target_options import Target, TokenFile, given_together
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ _MAX_ROUNDS = 100_000
 
 
 def benchmark(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Folders of bundles.")],
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Folders of bundles.", callback=here)
+    ],
     threads: Annotated[str, typer.Option(help="Numbers of CPU threads, such as 1,2.")] = "1",
     batch: Annotated[str, typer.Option(help="Numbers of images at once, such as 1,8.")] = "1",
     runtime: Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
+
 if TYPE_CHECKING:
     from automl.bundle.signature import PublicKey
 
@@ -14,7 +16,13 @@ _HELP = "Verify, inspect, pack, sign and migrate bundles."
 
 bundle_app = typer.Typer(help=_HELP, no_args_is_help=True)
 
-Bundle = Annotated[Path, typer.Argument(help="The folder of a bundle, or a packed one.")]
+Bundle = Annotated[
+    Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=here)
+]
+#: One that the command changes.
+OwnBundle = Annotated[
+    Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=folder_here)
+]
 Key = Annotated[
     str | None,
     typer.Option(help="Also demand a signature by this key: its file, or the key itself."),
@@ -57,7 +65,7 @@ def inspect(bundle: Bundle) -> None:
 
 @bundle_app.command(no_args_is_help=True)
 def pack(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", callback=here)],
     out: Annotated[Path, typer.Option(help="The file to write; ends in .automl.zip.")],
 ) -> None:
     """Make one file of a bundle; the same bundle gives the same bytes.
@@ -75,7 +83,7 @@ def pack(
 
 @bundle_app.command(no_args_is_help=True)
 def unpack(
-    packed: Annotated[Path, typer.Argument(help="A packed bundle.")],
+    packed: Annotated[Path, typer.Argument(help="A packed bundle.", callback=here)],
     out: Annotated[Path, typer.Option(help="The new folder to write.")],
 ) -> None:
     """Make a folder of a packed bundle, after all of it was checked."""
@@ -105,7 +113,7 @@ def keygen(
 
 @bundle_app.command(no_args_is_help=True)
 def sign(
-    bundle: Bundle,
+    bundle: OwnBundle,
     key: Annotated[Path, typer.Option(help="The secret key, see automl bundle keygen.")],
 ) -> None:
     """Sign the checksums of a bundle, and by them every file; replaces an earlier signature.
@@ -122,7 +130,7 @@ def sign(
 
 
 @bundle_app.command(no_args_is_help=True)
-def migrate(bundle: Bundle) -> None:
+def migrate(bundle: OwnBundle) -> None:
     """Rewrite the manifest of a bundle of an earlier version in the present one.
 
     Bundles of earlier versions are read as they are; this is for other programs that read only the

@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+from automl.cli.places import here
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="The folder of a bundle.", metavar="A")],
-    second: Annotated[Path, typer.Argument(help="The folder of another.", metavar="B")],
+    first: Annotated[
+        Path, typer.Argument(help="The folder of a bundle.", metavar="A", callback=here)
+    ],
+    second: Annotated[
+        Path, typer.Argument(help="The folder of another.", metavar="B", callback=here)
+    ],
     data: Annotated[
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
     ],

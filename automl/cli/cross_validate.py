@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here
 from automl.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ def cross_validate(
     space: Annotated[
         str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
     ],
-    out: Annotated[Path, typer.Option(help="A folder for the scores; continued if it is there.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="A folder for the scores; continued if it is there.", callback=folder_here
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")
     ] = None,

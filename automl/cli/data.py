@@ -44,10 +44,11 @@ def check(
     from automl.cli.resize_option import resize_of
     from automl.data.check import check_folder
     from automl.data.dataset import is_dataset
-    from automl.data.importing import BUILTINS, check_size, check_source
+    from automl.data.importing import BUILTINS, check_size, check_source, local_source
     from automl.data.letterbox import Frame
 
     wanted = resize_of(resize)
+    source = local_source(source)
     check_source(source)
     if size is not None:
         check_size(size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -144,7 +143,7 @@ def _budget(search: SearchSettings) -> str:
     return ", ".join(limits) if limits else "no time limit"
 
 
-def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path) -> list[str]:
+def describe_plan(experiment: Experiment, backend: str, latency: str, place: str) -> list[str]:
     """What a search is about to do; `backend` says where it runs, `latency` where it is timed."""
     target, compress = experiment.target, experiment.compress
     int8 = "" if compress.int8 is None else ", each also as INT8 where that is accurate"
@@ -157,7 +156,7 @@ def describe_plan(experiment: Experiment, backend: str, latency: str, root: Path
         f"latency    {latency}",
         f"then       {compress.winners} winners, {students} student(s) each{int8}",
         *_again(experiment),
-        f"results    {root}",
+        f"results    {place}",
         "",
     ]
 
@@ -167,7 +166,7 @@ def _again(experiment: Experiment) -> list[str]:
     return [f"           best and default again with {seeds} further seed(s)"] if seeds else []
 
 
-def describe_report(report: StudyReport, root: Path) -> Group:
+def describe_report(report: StudyReport, place: str) -> Group:
     """The front against the default model, the counts of trials, and the bundles."""
     ranking = report.ranking
     default = ranking.candidate(ranking.standing.default)
@@ -189,7 +188,7 @@ def describe_report(report: StudyReport, root: Path) -> Group:
         candidate = ranking.candidate(candidate_id)
         if candidate is not None and candidate not in ranking.front:
             table.add_row(*_row(report, candidate, default), style="dim")
-    return Group(Text(), table, Text("\n".join(_closing(report, root))))
+    return Group(Text(), table, Text("\n".join(_closing(report, place))))
 
 
 def _row(report: StudyReport, candidate: Candidate, default: Candidate | None) -> list[str]:
@@ -252,13 +251,13 @@ def _further_seeds(report: StudyReport) -> list[str]:
     return seeds_summary(report.repeats, report.ranking.standing)
 
 
-def _closing(report: StudyReport, root: Path) -> list[str]:
+def _closing(report: StudyReport, place: str) -> list[str]:
     ended = [result.status for result in report.results]
     counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
     spent = spent_epochs(report.epochs, report.planned_epochs)
     reference = ", ".join(f"{value:.4g}" for value in report.ranking.reference)
-    best = shlex.quote(str(root / "bundles" / "best"))
-    bundles = [f"  {root / 'bundles' / name}" for name in report.bundles]
+    best = shlex.quote(f"{place}/bundles/best")
+    bundles = [f"  {place}/bundles/{name}" for name in report.bundles]
     return [
         "x: times the default model, trial 0 in FP32, on val; above 1 is better",
         f"trials: {counts}",
@@ -269,7 +268,7 @@ def _closing(report: StudyReport, root: Path) -> list[str]:
         "",
         "verified bundles:",
         *bundles,
-        f"report: {root / 'report.md'}    picture: {root / 'front.png'}",
+        f"report: {place}/report.md    picture: {place}/front.png",
         *_blind_spots(report),
         f"next: automl predict {best} photo.jpg --out mask.png",
     ]

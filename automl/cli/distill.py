@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
 from automl.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -20,9 +21,15 @@ _HEAD = f"{'seed':>4}{'taught':>9}{'alone':>9}{'gain':>9}{'same seconds':>19}{'g
 def distill(
     teacher: Annotated[
         list[Path],
-        typer.Option(help="STUDY/TRIAL, a checkpoint or a bundle; several teach as an ensemble."),
+        typer.Option(
+            help="STUDY/TRIAL, a checkpoint or a bundle; several teach as an ensemble.",
+            callback=here,
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="A new folder for the trainings and the bundle.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="A new folder for the trainings and the bundle.", callback=folder_here),
+    ],
     student: Annotated[
         str | None,
         typer.Option(help="An experiment file whose default is the student; default: the teacher."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", callback=here)],
     data: Annotated[
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
     ],
@@ -31,7 +32,8 @@ def evaluate(
     window: Window = None,
     overlap: Overlap = 0.25,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for numbers, pictures and a gallery.")
+        Path | None,
+        typer.Option(help="A folder for numbers, pictures and a gallery.", callback=folder_here),
     ] = None,
     worst: Annotated[int, typer.Option(min=1, help="Images in the gallery.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
+
 
 def explain(
-    study: Annotated[Path, typer.Argument(help="A study's folder, such as results/my-study.")],
+    study: Annotated[
+        Path, typer.Argument(help="A study's folder, such as results/my-study.", callback=here)
+    ],
     image: Annotated[Path, typer.Option(help="Any image that Pillow reads.")],
     class_: Annotated[str, typer.Option("--class", help="The name of a class of the study.")],
-    out: Annotated[Path, typer.Option(help="Where to write the picture (PNG).")],
+    out: Annotated[
+        Path, typer.Option(help="Where to write the picture (PNG).", callback=folder_here)
+    ],
     trial: Annotated[
         str, typer.Argument(help="A trial's number or id, or the best of its accuracy.")
     ] = "best",

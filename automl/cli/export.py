@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
+
 if TYPE_CHECKING:
     from automl.stages.convert import Outcome
     from automl.stages.format_source import FormatSource
@@ -20,7 +22,9 @@ _HEAD = f"{'format':<13}{'batch':>5}{'MB':>9}{'max error':>11}{'equal':>10}{'tim
 def export(
     source: Annotated[
         Path,
-        typer.Argument(help="A bundle, STUDY/TRIAL, a checkpoint's folder, or a weights folder."),
+        typer.Argument(
+            help="A bundle, STUDY/TRIAL, a checkpoint's folder, or a weights folder.", callback=here
+        ),
     ],
     to: Annotated[
         str,
@@ -28,7 +32,7 @@ def export(
             help="openvino, pt2, torchscript, tflite, pte, tensorrt, separated by commas; or all."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="A new folder for the files.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the files.", callback=folder_here)],
     data: Annotated[
         str | None,
         typer.Option(

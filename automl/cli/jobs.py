@@ -32,9 +32,12 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `automl submit` pr
 def submit(
     context: typer.Context,
     space: Annotated[str, typer.Option(help="An experiment file, or the name of a shipped one.")],
-    out: Annotated[str, typer.Option(help="The study's folder on the cluster, an absolute path.")],
+    out: Annotated[
+        str, typer.Option(help="The study's folder on the cluster, an absolute path; or a URL.")
+    ],
     data: Annotated[
-        str | None, typer.Option(help="A dataset's folder on the cluster, an absolute path.")
+        str | None,
+        typer.Option(help="A dataset's folder on the cluster, an absolute path; or a URL."),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -154,10 +157,14 @@ def _line(job: Job) -> str:
 
 
 def _on_cluster(option: str, path: str) -> str:
+    from automl.storage.location import checked_url, is_url
+
+    if is_url(path):
+        return checked_url(path, option)
     if not Path(path).is_absolute():
         raise UsageError(
             f"{option}: given {path}; allowed: an absolute path, on the file system that the "
-            "cluster's nodes share, such as /mnt/automl/studies/camvid"
+            "cluster's nodes share, such as /mnt/automl/studies/camvid; or s3://bucket/prefix"
         )
     return path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from automl.data.dataset import Dataset
     from automl.records import DatasetInfo
     from automl.space.experiment import Experiment
+    from automl.storage.residence import Residence
     from automl.store.layout import StudyFolder
 
 
@@ -43,15 +43,17 @@ def imported_dataset(experiment: Experiment, console: Console) -> Dataset:
 
 
 def opened_folder(
-    experiment: Experiment, root: Path, info: DatasetInfo, *, overwrite: bool
+    experiment: Experiment, residence: Residence, info: DatasetInfo, *, overwrite: bool
 ) -> StudyFolder:
     """The study's folder, begun or opened, and bound to its dataset."""
     from automl.store.layout import StudyFolder
 
-    folder = StudyFolder(root)
     if overwrite:
-        folder.clear()
-    elif folder.dataset_file.exists():
+        residence.clear()
+    residence.begin()
+    root = residence.root
+    folder = StudyFolder(root)
+    if folder.dataset_file.exists():
         # Another dataset is refused before anything is written.
         folder.record_dataset(info)
     folder = StudyFolder.open_or_create(root, experiment.to_json(), experiment.key())

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from automl.cli.places import here
+
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle, or a packed one.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=here)
+    ],
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT...", help="Images, videos, folders, patterns in quotes."),

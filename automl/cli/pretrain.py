@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from automl.cli.opening import imported_dataset, plain_console
+from automl.cli.places import folder_here
 from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
@@ -16,7 +17,10 @@ def pretrain(
     space: Annotated[
         str, typer.Option(help="An experiment file, or a shipped one: its data and its encoder.")
     ],
-    out: Annotated[Path, typer.Option(help="The weights file to write: encoder.safetensors.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The weights file to write: encoder.safetensors.", callback=folder_here),
+    ],
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
 from automl.cli.stopping import stoppable
 from automl.cli.target_options import Target, TokenFile, agent_of, place_of
 
@@ -25,11 +26,14 @@ def prune(
     model: Annotated[
         Path,
         typer.Argument(
-            help="STUDY/TRIAL, a checkpoint folder, a bundle in its study, or a weights folder."
+            help="STUDY/TRIAL, a checkpoint folder, a bundle in its study, or a weights folder.",
+            callback=here,
         ),
     ],
     ratio: Annotated[str, typer.Option(help="Shares of channels to remove, such as 0.25,0.5.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the networks and bundles.")],
+    out: Annotated[
+        Path, typer.Option(help="A new folder for the networks and bundles.", callback=folder_here)
+    ],
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; default: that of the study.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
 from automl.cli.stopping import stoppable
 from automl.cli.target_options import Target, TokenFile, agent_of, place_of
 
@@ -20,10 +21,15 @@ _HEAD = f"{'rung':<12}{'mIoU':>8}{'drop':>9}{'worst class':>24}{'speed':>8}{'MB'
 
 def quantize(
     model: Annotated[
-        Path, typer.Argument(help="A bundle in FP32, STUDY/TRIAL, or the folder of a student.")
+        Path,
+        typer.Argument(
+            help="A bundle in FP32, STUDY/TRIAL, or the folder of a student.", callback=here
+        ),
     ],
     data: Annotated[str, typer.Option(help="A dataset's folder: train calibrates, val judges.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the ladder and the bundle.")],
+    out: Annotated[
+        Path, typer.Option(help="A new folder for the ladder and the bundle.", callback=folder_here)
+    ],
     runtime: Annotated[
         str, typer.Option(help="onnxruntime, or openvino (the extra automl\\[openvino]).")
     ] = "onnxruntime",

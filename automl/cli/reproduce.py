@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import folder_here, here
 from automl.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    study: Annotated[Path, typer.Argument(help="A study's folder, such as results/my-study.")],
+    study: Annotated[
+        Path, typer.Argument(help="A study's folder, such as results/my-study.", callback=here)
+    ],
     trial: Annotated[str, typer.Argument(help="A trial's number or id: 4, or 0004-e112a1cf.")],
     epochs_only: Annotated[
         int | None, typer.Option(min=1, help="Train the first epochs alone.")
@@ -30,7 +33,8 @@ def reproduce(
         str | None, typer.Option(help="Where the study's dataset lies now, if it was moved.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A new folder that keeps the last checkpoint.")
+        Path | None,
+        typer.Option(help="A new folder that keeps the last checkpoint.", callback=folder_here),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: as recorded.")

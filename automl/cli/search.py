@@ -22,9 +22,14 @@ from automl.cli.target_options import Target, TokenFile, agent_of
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from automl.agent_stopwatch import DeviceAgent
     from automl.backend import Backend
+    from automl.data.dataset import Dataset
     from automl.space.experiment import Experiment
+    from automl.stages.pipeline import StudyReport
+    from automl.storage.residence import Residence
 
 
 def search(
@@ -32,10 +37,13 @@ def search(
         str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
     ],
     data: Annotated[
-        str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")
+        str | None, typer.Option(help="A dataset's folder or URL; replaces the file's data.source.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The study's folder; default: results/<name of the file>.")
+        str | None,
+        typer.Option(
+            help="The study's folder, or s3://bucket/prefix; default: results/<name of the file>."
+        ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Configurations to try.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a full trial.")] = None,
@@ -95,7 +103,7 @@ def search(
         seed=seed,
         workers=workers_per_trial,
     )
-    root = Path("results", Path(space).stem) if out is None else out
+    place = str(Path("results", Path(space).stem)) if out is None else out
     where = _Where(
         local=local,
         address=address,
@@ -104,11 +112,11 @@ def search(
         wait_s=_seconds(wait_for_workers),
         programs=programs_of(track),
     )
-    with stoppable(to_continue(), kept=root):
+    with stoppable(to_continue(), kept=place):
         experiment = load_checked(space, overrides)
         timing = experiment.target
         agent = agent_of(target, token_file, runtime=timing.runtime, threads=timing.threads)
-        _run(experiment, root, replace(where, agent=agent))
+        _run(experiment, place, replace(where, agent=agent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,48 +132,74 @@ class _Where:
     agent: DeviceAgent | None = None
 
 
-def _run(experiment: Experiment, root: Path, where: _Where) -> None:
-    from automl.cli.describe import (
-        describe_dataset,
-        describe_plan,
-        describe_report,
-        describe_warnings,
-    )
+def _run(experiment: Experiment, place: str, where: _Where) -> None:
+    from automl.cli.describe import describe_dataset, describe_report, describe_warnings
+    from automl.stages.teaching_room import check_teaching_room
+    from automl.storage.residence import resident
+
+    console = plain_console()
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    with resident(place, tell=tell) as residence:
+        dataset = _dataset(experiment, console)
+        check_teaching_room(experiment, dataset.info)
+        for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
+            tell(line)
+        with _backend(experiment, where) as backend:
+            report = _search_in(residence, _Search(experiment, dataset, backend, where), console)
+    console.print(describe_report(report, place))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is searched, on which data, and by whom."""
+
+    experiment: Experiment
+    dataset: Dataset
+    backend: Backend
+    where: _Where
+
+
+def _search_in(residence: Residence, search: _Search, console: Console) -> StudyReport:
+    from automl.cli.describe import describe_plan
     from automl.cli.interruption import InterruptibleProgress, interruptible
     from automl.cli.progress import showing_progress
     from automl.cli.tracking import tracked
-
-    console = plain_console()
     from automl.stages.pipeline import run_study
     from automl.stages.study import Study
-    from automl.stages.teaching_room import check_teaching_room
 
-    dataset = _dataset(experiment, console)
-    check_teaching_room(experiment, dataset.info)
-    for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
-        console.print(line, highlight=False, markup=False)
+    experiment, backend = search.experiment, search.backend
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
-    with _backend(experiment, where) as backend, interruptible() as interruption:
+    with interruptible() as interruption:
         # Nothing is written, and no old study removed, before it is known that jobs can run.
-        folder = opened_folder(experiment, root.absolute(), dataset.info, overwrite=where.overwrite)
+        folder = opened_folder(
+            experiment, residence, search.dataset.info, overwrite=search.where.overwrite
+        )
         latency = backend.stopwatch().describe()
-        for line in describe_plan(experiment, backend.describe(), latency, root):
+        for line in describe_plan(experiment, backend.describe(), latency, residence.shown):
             console.print(line, highlight=False, markup=False)
+        upkeep = residence.upkeep
+        if backend.uses_other_machines():
+            upkeep.share_dataset(search.dataset.root)
         with (
             showing_progress(console, experiment.objectives) as progress,
             tracked(
-                InterruptibleProgress(progress, interruption), folder, where.programs
+                InterruptibleProgress(progress, interruption), folder, search.where.programs
             ) as narrator,
         ):
             study = Study(
                 experiment=experiment,
                 folder=folder,
-                dataset=dataset,
+                dataset=search.dataset,
                 backend=backend,
                 narrator=narrator,
+                upkeep=upkeep,
             )
             report = run_study(study, clock=time.monotonic)
-    console.print(describe_report(report, root))
+        upkeep.keep()  # what programs that follow have written at the end
+    return report
 
 
 @contextmanager

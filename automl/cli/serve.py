@@ -10,9 +10,13 @@ from typing import Annotated
 
 import typer
 
+from automl.cli.places import here
+
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle, or a packed one.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=here)
+    ],
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every network.")
     ] = "127.0.0.1",

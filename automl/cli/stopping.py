@@ -15,10 +15,11 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def stoppable(told: str, *, kept: Path | None = None) -> Iterator[None]:
+def stoppable(told: str, *, kept: Path | str | None = None) -> Iterator[None]:
     """Turn Ctrl-C into `told` and exit code 130.
 
-    With `kept`, the folder of a study, it is said first what is there, and last how to begin anew.
+    With `kept`, a study's folder or URL, it is said first what is there, and last how to begin
+    anew.
     """
     try:
         yield
@@ -36,5 +37,6 @@ def to_continue() -> str:
     return f" To continue: {shlex.join(['automl', *words])}"
 
 
-def _what_is_kept(root: Path) -> str:
-    return f"Everything finished is in {root}." if root.exists() else "Nothing was begun."
+def _what_is_kept(place: Path | str) -> str:
+    is_there = "://" in str(place) or Path(place).exists()
+    return f"Everything finished is in {place}." if is_there else "Nothing was begun."

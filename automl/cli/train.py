@@ -17,6 +17,7 @@ from automl.cli.opening import (
     plain_console,
     ray_backend,
 )
+from automl.cli.places import folder_here, here
 from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
@@ -28,17 +29,23 @@ if TYPE_CHECKING:
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="The folder of this training.")],
+    out: Annotated[Path, typer.Option(help="The folder of this training.", callback=folder_here)],
     space: Annotated[
         str | None,
         typer.Option(help="An experiment file, or the name of a shipped one: lightweight.yaml."),
     ] = None,
     trial: Annotated[
-        Path | None, typer.Option(help="A trial of a study instead: STUDY/4, or STUDY/0004-e1c2.")
+        Path | None,
+        typer.Option(
+            help="A trial of a study instead: STUDY/4, or STUDY/0004-e1c2.", callback=here
+        ),
     ] = None,
     continue_from: Annotated[
         Path | None,
-        typer.Option(help="Trained weights instead: a bundle, STUDY/4, a checkpoint, weights/."),
+        typer.Option(
+            help="Trained weights instead: a bundle, STUDY/4, a checkpoint, weights/.",
+            callback=here,
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; replaces the declared source.")
@@ -173,6 +180,7 @@ def _run(plan: TrainingPlan, out: Path, where: _Where) -> None:
     from automl.cli.training_lines import TrainingLines, closing_lines, plan_lines
     from automl.stages.study import Study
     from automl.stages.train import train_once
+    from automl.storage.residence import FolderResidence
 
     experiment, console = plan.experiment, plain_console()
     dataset = imported_dataset(experiment, console)
@@ -181,7 +189,12 @@ def _run(plan: TrainingPlan, out: Path, where: _Where) -> None:
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.
     with _backend(experiment, where) as backend, interruptible() as interruption:
         # Nothing is written, and nothing old removed, before it is known that it can run.
-        folder = opened_folder(experiment, out.absolute(), dataset.info, overwrite=where.overwrite)
+        folder = opened_folder(
+            experiment,
+            FolderResidence(out.absolute(), str(out)),
+            dataset.info,
+            overwrite=where.overwrite,
+        )
         for line in plan_lines(plan, backend.describe(), out):
             typer.echo(line)
         study = Study(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +29,8 @@ from automl.errors import DataError, UsageError
 from automl.records import short_hash, to_json
 from automl.resize import STRETCH, Resize
 from automl.space.fields import Side
+from automl.storage.fetching import fetch_tree
+from automl.storage.location import cache_root, is_url
 from automl.store.atomic import STAGED_SUFFIX, staged_folder
 
 BUILTIN_PREFIX = "builtin:"
@@ -74,8 +75,9 @@ def import_dataset(
         DataError: all faults of the source, or `destination` holds something else; StorageError
             where it cannot be written.
     """
-    check_source(source)
     check_size(size)
+    source = local_source(source)
+    check_source(source)
     if destination.exists() and not _is_replaceable(destination):
         raise DataError(f"{destination}: holds something that is no dataset: choose another place")
     with _storing(destination, source), staged_folder(destination) as staging:
@@ -103,11 +105,12 @@ def cached_dataset(
     itself is opened where it lies; it must have been imported at `size` and by `resize`. Raises as
     `import_dataset` does.
     """
-    check_source(source)
     check_size(size)
+    source = local_source(source)
+    check_source(source)
     if source not in BUILTINS and is_dataset(Path(source)):
         return _imported_already(Path(source), Frame(size, resize))
-    folder = (default_cache() if cache is None else cache) / "datasets"
+    folder = (cache_root() if cache is None else cache) / "datasets"
     frame = Frame(size, resize)
     place = folder / _cache_name(source, frame, split_seed)
     known = _cached(place)
@@ -140,10 +143,17 @@ def _cached(place: Path) -> Dataset | None:
         return None  # damaged since it was written: made anew
 
 
-def default_cache() -> Path:
-    """Where imported datasets are kept, absolute: $AUTOML_CACHE, or ~/.cache/automl."""
-    named = os.environ.get("AUTOML_CACHE", "")
-    return Path(named).absolute() if named else Path.home() / ".cache" / "automl"
+def local_source(source: str) -> str:
+    """A source that is on this machine: one in an object store is fetched into the cache.
+
+    Raises DataError where nothing is there, or the store refuses.
+    """
+    if not is_url(source):
+        return source
+    try:
+        return str(fetch_tree(source, "--data"))
+    except UsageError as error:
+        raise DataError(str(error)) from error
 
 
 def check_source(source: str) -> None:

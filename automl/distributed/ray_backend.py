@@ -138,6 +138,11 @@ class RayBackend:
         """The agent or the probe node where there is one; else each process times for itself."""
         return self._stopwatch
 
+    def uses_other_machines(self) -> bool:
+        """Also where there is one node by now: others may join, unless it was started here."""
+        is_of_this_machine = ray.get_runtime_context().gcs_address.startswith("127.")
+        return not is_of_this_machine or len(ray.nodes()) > 1
+
     def run_trials(self, conductor: Conductor, context: JobContext, say: Say) -> None:
         """Run trials on Ray Tune until the conductor has no more."""
         in_groups = self._experiment.train.workers > 1
@@ -155,7 +160,7 @@ class RayBackend:
             max_failures=self._experiment.search.max_failures,
             storage=context.folder.ray,
             spared_node=self._cluster.spared_node,
-            journal=context.folder.journal_file if in_groups else None,
+            events=partial(JobContext.events, context) if in_groups else None,
         )
         conductor.watch(_metrics(conductor, context, self._slots.trials))
         run_on_tune(conductor, partial(_run_one, context=context, gpu_share=group.gpus), settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ from automl.records import (
     to_json,
 )
 from automl.reporting import TrialJob
-from automl.store.journal import read_journal
+
+#: Gives the events of the study's journal so far, on any node.
+Events = Callable[[], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class TuneSettings:
 
     `resources` is what one trial holds, by Ray's names, `fleet` knows how many may run at a time,
     and `max_failures` is how often one is started again whose process died. Tune writes to
-    `storage`, which is removed at the end. `journal` is where trials that end by themselves read
+    `storage`, which is removed at the end. `events` is where trials that end by themselves read
     verdicts. No trial runs on the node of the id `spared_node`, not even one that asks for no CPU.
     """
 
@@ -49,7 +51,7 @@ class TuneSettings:
     fleet: Fleet
     max_failures: int
     storage: Path
-    journal: Path | None = None
+    events: Events | None = None
     spared_node: str | None = None
 
 
@@ -66,7 +68,7 @@ class TuneReporter:
 class JournalReporter:
     """Reports as `TuneReporter` does, for a trial that ends by itself: see `ConductorScheduler`."""
 
-    journal: Path
+    events: Events
 
     def report(self, config: TrialConfig, message: TrialMessage) -> Verdict:
         """Pass on one message, and read what was decided on it."""
@@ -74,7 +76,7 @@ class JournalReporter:
         if message.kind != "epoch":
             return Verdict.CONTINUE
         # Tune comes back from a report only when the driver has dealt with it.
-        return verdict_on(read_journal(self.journal), config.trial_id, message.epoch)
+        return verdict_on(self.events(), config.trial_id, message.epoch)
 
 
 def _report(message: TrialMessage) -> None:
@@ -88,7 +90,7 @@ def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> 
     """
     door = Door(conductor)
     trainable = tune.with_resources(
-        tune.with_parameters(_trainable, job=job, journal=settings.journal),
+        tune.with_parameters(_trainable, job=job, events=settings.events),
         _placement(settings),
     )
     tuner = tune.Tuner(
@@ -96,7 +98,7 @@ def run_on_tune(conductor: Conductor, job: TrialJob, settings: TuneSettings) -> 
         tune_config=tune.TuneConfig(
             search_alg=ConductorSearcher(door, settings.fleet),
             scheduler=ConductorScheduler(
-                door, settings.fleet, trials_end_by_themselves=settings.journal is not None
+                door, settings.fleet, trials_end_by_themselves=settings.events is not None
             ),
             num_samples=-1,
             reuse_actors=True,
@@ -123,8 +125,8 @@ def _placement(settings: TuneSettings) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory(bundles, bundle_label_selector=[elsewhere])
 
 
-def _trainable(tune_config: dict[str, Any], job: TrialJob, journal: Path | None) -> None:
-    reporter = TuneReporter() if journal is None else JournalReporter(journal)
+def _trainable(tune_config: dict[str, Any], job: TrialJob, events: Events | None) -> None:
+    reporter = TuneReporter() if events is None else JournalReporter(events)
     try:
         job(from_json(TrialConfig, tune_config[CONFIG_KEY]), reporter)
     except AutomlError as fault:

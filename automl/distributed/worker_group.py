@@ -65,7 +65,9 @@ class QueueReporter:
 
 
 def _train_on_worker(loop_config: Mapping[str, Any]) -> None:
-    run: TrialRun = loop_config["run"]
+    given: TrialRun = loop_config["run"]
+    run = replace(given, context=given.context.here())
+    run.bring()
     loop_config["messages"].put({_RANK_KEY: global_rank(), NODE_KEY: this_node()})
     with torch_threads(run.context.threads):
         train_in_this_process(run)

@@ -14,7 +14,7 @@ from automl.data.dataset import ArrowSplit, Dataset, is_dataset, open_dataset
 from automl.data.examine import read_sample
 from automl.data.faults import refuse
 from automl.data.folders import FolderDataset, Sample, survey_folder
-from automl.data.importing import BUILTINS, cached_dataset, check_source
+from automl.data.importing import BUILTINS, cached_dataset, check_source, local_source
 from automl.data.letterbox import Frame
 from automl.errors import UsageError
 from automl.records import IGNORE, SPLITS, Split
@@ -58,13 +58,14 @@ def open_pictures(source: str, split: Split, manifest: Manifest, *, split_seed: 
     order. Raises DataError for a dataset that is not sound, UsageError for other classes than the
     bundle's or a split without images.
     """
-    check_source(source)
+    here = local_source(source)
+    check_source(here)
     if source in BUILTINS:
         made = cached_dataset(source, size=manifest.input.size, split_seed=split_seed)
         return _imported(made, source, split, manifest)
-    if is_dataset(Path(source)):
-        return _imported(open_dataset(Path(source)), source, split, manifest)
-    return _folder(Path(source), split, manifest, split_seed)
+    if is_dataset(Path(here)):
+        return _imported(open_dataset(Path(here)), source, split, manifest)
+    return _folder(Path(here), split, manifest, split_seed)
 
 
 def _imported(dataset: Dataset, source: str, split: Split, manifest: Manifest) -> PictureSet:

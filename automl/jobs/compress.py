@@ -20,7 +20,13 @@ from automl.jobs.beginning import beginning_of
 from automl.jobs.candidates import ARTIFACT, RECORD, FinishedNetwork, candidate_record
 from automl.jobs.context import JobContext, torch_threads
 from automl.jobs.costs import export_wrapped, size_measurements
-from automl.jobs.int8_candidate import int8_id, ladder_of, write_int8_candidate
+from automl.jobs.int8_candidate import (
+    int8_id,
+    ladder_id,
+    ladder_of,
+    tuning_id,
+    write_int8_candidate,
+)
 from automl.jobs.network import restore_network
 from automl.jobs.pruning_gate import PRUNING_VERDICT, pace_of_student
 from automl.jobs.students import TEACHER_CACHE, Lesson, distilled
@@ -51,6 +57,29 @@ class CompressJob:
         suffix = "" if self.student is None else f"-student{self.student + 1}"
         return f"trial{self.config.number}{suffix}"
 
+    @property
+    def made(self) -> tuple[Path, ...]:
+        """What it writes; the folder that says that it is done comes last."""
+        folder = self.context.folder
+        candidates = (_float_id(self), int8_id(self.name), ladder_id(self.name))
+        trainings = (self.name, tuning_id(self.name))
+        return (*map(folder.trial, trainings), *map(folder.candidate, candidates))
+
+    @property
+    def needed(self) -> tuple[Path, ...]:
+        """What it reads: what it made before, trained trials, the teacher's export."""
+        folder = self.context.folder
+        taught_by = [job.config.trial_id for job in (self, *self.peers)]
+        teacher = folder.candidate(_float_id(replace(self, student=None)))
+        trained = (folder.trial(name) / "checkpoint" for name in taught_by)
+        return (*self.made, *trained, teacher, folder.beginning, folder.reference)
+
+    def here(self) -> CompressJob:
+        """The same job on this node."""
+        context = self.context.here()
+        peers = tuple(replace(peer, context=context) for peer in self.peers)
+        return replace(self, context=context, peers=peers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressOutcome:
@@ -65,13 +94,16 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
 
     Raises StudyError where the disk is full, or whatever else the other jobs would meet, too.
     """
+    job = job.here()
     folder = job.context.folder
+    job.context.bring(*job.needed)
     if _is_done(job):
         return CompressOutcome(candidate_ids=_made(job), summary="done before")
     try:
         with torch_threads(job.context.threads):
             network = _trained(job) if job.student is None else _distilled(job)
             _write_candidates(job, network)
+        job.context.keep(*job.made)
     except StudyError:
         raise  # the study's fault, not this network's
     except Exception as error:
@@ -79,6 +111,7 @@ def compress_candidate(job: CompressJob) -> CompressOutcome:
             raise no_room(f"{folder.candidates}, or a scratch file") from error
         log = folder.trial(job.name) / "error.txt"
         write_text(log, traceback.format_exc())
+        job.context.keep(*job.made)
         made = _made(job)
         kept = f"; kept {', '.join(made)}" if made else ""
         return CompressOutcome(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from automl.data.dataset import Dataset, open_dataset
 from automl.jobs.stopwatch import Stopwatch, StopwatchHere
 from automl.space.experiment import Experiment
+from automl.storage.home import FolderHome, Home
 from automl.store.layout import StudyFolder
 
 
@@ -20,7 +22,8 @@ from automl.store.layout import StudyFolder
 class JobContext:
     """The experiment, the study's folder, the imported dataset; CPU threads for one job.
 
-    `stopwatch` times exported files.
+    `stopwatch` times exported files. `home` is where the study's files are at home: jobs bring what
+    they read, and keep what others read, before it is told of.
     """
 
     experiment: Experiment
@@ -28,6 +31,7 @@ class JobContext:
     dataset_root: Path
     threads: int
     stopwatch: Stopwatch = field(default_factory=StopwatchHere)
+    home: Home = field(default_factory=FolderHome)
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -37,6 +41,30 @@ class JobContext:
     def folder(self) -> StudyFolder:
         """The study's folder."""
         return StudyFolder(self.study_root)
+
+    def here(self) -> JobContext:
+        """The same with the folders of this node, the dataset in them; every job begins so."""
+        return replace(
+            self,
+            study_root=self.home.root(self.study_root),
+            dataset_root=self.home.dataset(self.dataset_root),
+        )
+
+    def within(self, folder: str) -> JobContext:
+        """The same for a study that lies in a folder of this one."""
+        return replace(self, study_root=self.study_root / folder, home=self.home.within(folder))
+
+    def bring(self, *places: Path) -> None:
+        """Have what others wrote at or below these places of the study."""
+        self.home.bring(self.study_root, *places)
+
+    def keep(self, *places: Path) -> None:
+        """Let others find what lies at or below these places of the study."""
+        self.home.keep(self.study_root, *places)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The study's journal so far."""
+        return self.home.events(self.study_root)
 
     def dataset(self) -> Dataset:
         """The memory-mapped dataset."""

@@ -63,8 +63,10 @@ def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement
     """Parameters, multiply-adds, size and latency of a trial's network, from the cache if there."""
     params = parameters_from(config.params)
     file = context.folder.costs / f"{_architecture(params, context)}.json"
+    context.bring(file)
     if file.exists():
         return from_json(CostRecord, json.loads(file.read_text(encoding="utf-8"))).measurements
+    context.bring(context.folder.reference, context.folder.beginning)
     info, beginning = context.dataset().info, beginning_of(context.folder)
     model = beginning.network(params, info, seed=config.seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -77,6 +79,7 @@ def measure_costs(config: TrialConfig, context: JobContext) -> tuple[Measurement
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, to_json(CostRecord(measurements=measurements)))
+    context.keep(file)
     return measurements
 
 
@@ -87,6 +90,7 @@ def prepare_reference(context: JobContext) -> None:
         UsageError: it was timed on another processor than this run would time on.
     """
     folder = context.folder.reference
+    context.bring(folder)
     if folder.exists():
         _check_processor(context)
         return
@@ -103,6 +107,7 @@ def prepare_reference(context: JobContext) -> None:
             latency_ms=ranking_ms(stats["reference"], target), cpu=context.stopwatch.cpu()
         )
         write_json(staged / _LATENCY, to_json(kept))
+    context.keep(folder)
 
 
 def export_wrapped(

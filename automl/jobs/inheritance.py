@@ -21,7 +21,6 @@ from automl.jobs.context import JobContext
 from automl.records import TrialConfig, TrialStatus, Verdict, from_json, to_json
 from automl.space.parameters import parameters_from
 from automl.store.atomic import staged_folder, write_json
-from automl.store.journal import read_journal
 from automl.training.checkpoint import MODEL_FILE, load_checkpoint
 from automl.training.ranks import from_first_rank, global_rank
 
@@ -93,13 +92,14 @@ def _candidates(model: nn.Module, config: TrialConfig, context: JobContext) -> I
     """
     own = parameters_from(config.params)
     ranked = []
-    for resting in resting_trials(read_journal(context.folder.journal_file)):
+    for resting in resting_trials(context.events()):
         other = parameters_from(resting.config.params)
         if resting.config.number >= config.number or other.encoder != own.encoder:
             continue
         # Images are normalised otherwise for pretrained weights.
         if other.pretrained != own.pretrained:
             continue
+        context.bring(_checkpoints(context, resting.config))
         tenths = round(10 * _overlap(model, _checkpoints(context, resting.config)))
         if tenths > 0:
             ranked.append(((-tenths, -resting.epoch, resting.config.number), resting))

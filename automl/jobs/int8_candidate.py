@@ -24,7 +24,7 @@ from automl.jobs.int8_ladder import (
     read_ladder,
 )
 from automl.jobs.int8_rungs import Material
-from automl.jobs.int8_tuning import Tuning
+from automl.jobs.int8_tuning import KeepGoing, Tuning
 from automl.jobs.scoring import score_file
 from automl.records import Candidate, from_json, to_json
 from automl.space.compression import Int8Settings
@@ -43,6 +43,16 @@ def ladder_of(folder: StudyFolder, network: str) -> Ladder | None:
 def int8_id(network: str) -> str:
     """What the INT8 candidate of a network is called."""
     return f"{network}-int8"
+
+
+def ladder_id(network: str) -> str:
+    """What the folder of a network's ladder is called, among the candidates."""
+    return f"{network}-ladder"
+
+
+def tuning_id(network: str) -> str:
+    """What the folder of its fine-tuning is called, among the trials."""
+    return f"{network}-qat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +113,15 @@ def _task(
     seed: int,
 ) -> LadderTask:
     dataset, float_folder = context.dataset(), context.folder.candidate(float_id)
+    tuned = context.folder.trial(tuning_id(network.name))
     tuning = Tuning(
         network=network,
         dataset=dataset,
         experiment=context.experiment,
         settings=settings,
         seed=seed,
-        checkpoints=context.folder.trial(f"{network.name}-qat") / "checkpoint",
+        checkpoints=tuned / "checkpoint",
+        reporter=KeepGoing(lambda: context.keep(tuned)),
     )
     return LadderTask(
         network=network.name,
@@ -159,7 +171,7 @@ def _with_verdict(record: Candidate, ladder: Ladder) -> Candidate:
 
 
 def _place(folder: StudyFolder, network: str) -> Path:
-    return folder.candidate(f"{network}-ladder")
+    return folder.candidate(ladder_id(network))
 
 
 def _told_later(_rung: Rung) -> None:

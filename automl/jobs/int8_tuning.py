@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from automl.bundle.network import export_network
@@ -18,9 +18,30 @@ from automl.records import Verdict
 from automl.space.compression import Int8Settings
 from automl.space.experiment import Experiment
 from automl.training.loop import fit
+from automl.training.outcome import EpochReporter
 
 #: Of the trial's learning rate: the network is trained, and only gets used to being rounded.
 _RATE_SHARE = 0.1
+
+
+class NeverStop:
+    """Lets a training run to its end."""
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
+        """Always go on."""
+        return Verdict.CONTINUE
+
+
+@dataclass(frozen=True, slots=True)
+class KeepGoing:
+    """Lets a training run to its end; after each epoch its checkpoint is kept for other nodes."""
+
+    keep: Callable[[], None]
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
+        """Keep, and go on."""
+        self.keep()
+        return Verdict.CONTINUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +54,7 @@ class Tuning:
     settings: Int8Settings
     seed: int
     checkpoints: Path
+    reporter: EpochReporter = field(default_factory=NeverStop)
 
     def __call__(self, destination: Path) -> Ranges:
         """Train, export to `destination` in float32, and give the ranges learnt of its tensors."""
@@ -58,17 +80,9 @@ class Tuning:
             # Rounding in steps of a range needs the digits that half precision does not have.
             replace(settings, precision="fp32"),
             step_loss=supervised_loss(params, info),
-            reporter=NeverStop(),
+            reporter=self.reporter,
             checkpoint_folder=self.checkpoints,
         )
         learnt = rounding.remove()
         export_network(model, size=info.size, path=destination)
         return ranges_in_export(destination, learnt)
-
-
-class NeverStop:
-    """Lets a training run to its end."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> Verdict:
-        """Always go on."""
-        return Verdict.CONTINUE

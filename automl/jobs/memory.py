@@ -65,12 +65,17 @@ class MemoryNote:
 
 def read_note(folder: Path) -> MemoryNote | None:
     """What the job in `folder` learnt; None where its memory sufficed so far."""
-    file = folder / _FILE
+    file = memory_file(folder)
     return (
         from_json(MemoryNote, json.loads(file.read_text(encoding="utf-8")))
         if file.exists()
         else None
     )
+
+
+def memory_file(folder: Path) -> Path:
+    """Where it is written down."""
+    return folder / _FILE
 
 
 def micro_batches(folder: Path) -> int:
@@ -87,7 +92,7 @@ def noting_memory(folder: Path, batch_size: int) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             note = _next_note(read_note(folder), max(1, batch_size // world_size()), error)
-            write_json(folder / _FILE, to_json(note))
+            write_json(memory_file(folder), to_json(note))
         raise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -70,8 +70,10 @@ def retrain(job: RetrainJob, hear: HearEpoch, *, train: TrainTrial = train_in_th
 
 def retrain_trial(job: RetrainJob) -> RetrainOutcome:
     """Train the trial where that is not done yet; a fault is told in the outcome."""
+    job = replace(job, context=job.context.here())
     folder = job.context.folder.trial(job.config.trial_id)
     try:
+        job.context.bring(folder, job.context.folder.beginning)
         if _is_trained(job):
             return RetrainOutcome(trained=True, summary="trained before")
         retrain(job, _ignore)
@@ -80,6 +82,7 @@ def retrain_trial(job: RetrainJob) -> RetrainOutcome:
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "error.txt", traceback.format_exc())
+        job.context.keep(folder)
         why = f"failed: {type(error).__name__}: {error} (see {folder / 'error.txt'})"
         return RetrainOutcome(trained=False, summary=why)
     early = early_end(folder, job.context.experiment.train)

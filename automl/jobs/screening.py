@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,7 @@ def screen_architecture(job: ScreeningJob) -> ScreeningOutcome:
 
     A fault is told in the outcome, and costs only this architecture.
     """
+    job = replace(job, context=job.context.here())
     costs: tuple[Measurement, ...] = ()
     try:
         with torch_threads(job.context.threads):
@@ -81,7 +82,9 @@ def screen_architecture(job: ScreeningJob) -> ScreeningOutcome:
     except StudyError:
         raise  # the study's fault, not this network's
     except Exception as error:
-        write_text(_file(job).with_suffix(".error.txt"), traceback.format_exc())
+        log = _file(job).with_suffix(".error.txt")
+        write_text(log, traceback.format_exc())
+        job.context.keep(log)
         return ScreeningOutcome(costs=costs, fault=f"{type(error).__name__}: {error}")
 
 
@@ -108,6 +111,7 @@ def probe_batch(dataset: Dataset, normalisation: Normalisation, *, seed: int) ->
 def _scores(job: ScreeningJob) -> Mapping[str, float]:
     """The proxies, from the cache if there; weights and images depend on the study's seed alone."""
     file = _file(job)
+    job.context.bring(file)
     if file.exists():
         return from_json(ScoreRecord, json.loads(file.read_text(encoding="utf-8"))).scores
     params: TrialParameters = parameters_from(job.config.params)
@@ -117,6 +121,7 @@ def _scores(job: ScreeningJob) -> Mapping[str, float]:
     model = build_network(params, dataset.info, seed=seed)
     scores = proxy_scores(model, probe_batch(dataset, normalisation, seed=seed))
     write_json(file, to_json(ScoreRecord(scores=scores)))
+    job.context.keep(file)
     return scores
 
 

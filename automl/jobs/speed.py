@@ -38,9 +38,14 @@ def wanted_of(train: TrainSettings) -> Wanted:
     )
 
 
+def choice_file(folder: Path) -> Path:
+    """Where the choice of the job in `folder` is kept."""
+    return folder / _FILE
+
+
 def read_choice(folder: Path) -> SpeedChoice | None:
     """What was chosen for the job in `folder`; None where nothing was measured."""
-    file = folder / _FILE
+    file = choice_file(folder)
     if not file.exists():
         return None
     try:
@@ -51,9 +56,9 @@ def read_choice(folder: Path) -> SpeedChoice | None:
 
 def keep_choice(folder: Path, choice: SpeedChoice | None) -> None:
     """Have the job in `folder` train as another did; one that has a choice keeps its own."""
-    if choice is not None and not (folder / _FILE).exists():
+    if choice is not None and not choice_file(folder).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / _FILE, to_json(choice))
+        write_json(choice_file(folder), to_json(choice))
 
 
 def with_fastest(

@@ -14,7 +14,7 @@ from automl.data.dataset import Dataset
 from automl.jobs.candidates import FinishedNetwork
 from automl.jobs.context import JobContext
 from automl.jobs.inheritance import inherit_weights
-from automl.jobs.int8_tuning import NeverStop
+from automl.jobs.int8_tuning import KeepGoing
 from automl.jobs.narrowing import Narrowing, narrow_and_tune
 from automl.jobs.network import build_network
 from automl.jobs.settings import combined_loss, fit_settings
@@ -85,6 +85,8 @@ def distilled(lesson: Lesson) -> FinishedNetwork:
         lesson.compress.temperature,
     )
 
+    place = lesson.context.folder.trial(lesson.name)
+
     def tune(narrowed: SegmentationNet, epochs: int, checkpoints: Path) -> None:
         loss = teaching_loss(
             narrowed,
@@ -111,7 +113,7 @@ def distilled(lesson: Lesson) -> FinishedNetwork:
             dataset,
             settings,
             step_loss=loss,
-            reporter=NeverStop(),
+            reporter=KeepGoing(lambda: lesson.context.keep(place)),
             checkpoint_folder=checkpoints,
         )
 
@@ -126,7 +128,7 @@ def distilled(lesson: Lesson) -> FinishedNetwork:
         ),
         tune,
         epochs=lesson.compress.epochs_of(student),
-        folder=lesson.context.folder.trial(lesson.name),
+        folder=place,
     )
     lineage = Lineage(
         trial_id=lesson.config.trial_id,

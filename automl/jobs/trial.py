@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from automl.jobs.early_stop import early_end
 from automl.jobs.inheritance import start_from_donor
 from automl.jobs.memory import (
     TooLargeError,
+    memory_file,
     noting_memory,
     read_note,
     within_memory,
@@ -30,6 +32,7 @@ from automl.space.parameters import parameters_from
 from automl.store.atomic import write_text
 from automl.store.room import is_disk_full, no_room
 from automl.training.loop import prepared
+from automl.training.ranks import global_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,19 @@ class TrialRun:
     started: float
 
     def tell(self, message: TrialMessage) -> Verdict:
-        """Report one message of this trial."""
+        """Report one message of this trial, whose files others find by then."""
+        if global_rank() == 0:  # the others have no checkpoints
+            self.context.keep(self.folder)
         return self.reporter.report(self.config, message)
 
     @property
     def folder(self) -> Path:
         """The trial's folder."""
         return self.context.folder.trial(self.config.trial_id)
+
+    def bring(self) -> None:
+        """Have what the trial has left, on whatever node."""
+        self.context.bring(self.folder, self.context.folder.beginning)
 
     def seconds(self) -> float:
         """Time since the attempt began."""
@@ -92,8 +101,9 @@ def run_trial(
     A trial that does not fit into memory is INFEASIBLE. Raises StudyError for what is the study's
     fault, such as a full disk: the trial has no end then, and goes on when the study does.
     """
-    run = TrialRun(config, context, reporter, time.monotonic())
+    run = TrialRun(config, context.here(), reporter, time.monotonic())
     try:
+        run.bring()
         with torch_threads(context.threads):
             _gate_then_train(run, train_in_this_process if train is None else train)
     except StudyError:
@@ -113,10 +123,21 @@ def _gate_then_train(run: TrialRun, train: TrainTrial) -> None:
     broken = broken_bounds(run.context.experiment.constraints, measurements)
     if broken is not None:
         run.end(TrialStatus.INFEASIBLE, broken)
-    elif not within_memory(run.folder, lambda: train(run)):
+    elif not within_memory(run.folder, lambda: _attempt(run, train)):
         told = (early_end(run.folder, run.context.experiment.train), run.note())
         reason = "; ".join(note for note in told if note is not None)
         run.end(TrialStatus.COMPLETED, reason if reason else None)
+
+
+def _attempt(run: TrialRun, train: TrainTrial) -> bool:
+    """Train; after a fault on other nodes, have what they learnt of their memory."""
+    try:
+        return train(run)
+    except StudyError:
+        raise
+    except Exception:
+        run.context.bring(memory_file(run.folder))
+        raise
 
 
 def train_in_this_process(run: TrialRun) -> bool:
@@ -125,7 +146,7 @@ def train_in_this_process(run: TrialRun) -> bool:
     Every process verifies that its own trial is what was sampled before it trains.
     """
     params = parameters_from(run.config.params)
-    with noting_memory(run.folder, params.batch_size):
+    with _keeping_note(run), noting_memory(run.folder, params.batch_size):
         trainee = trainee_of(run.config, run.context)
         with prepared(
             trainee.model,
@@ -139,3 +160,13 @@ def train_in_this_process(run: TrialRun) -> bool:
             if run.context.experiment.train.inherit and prepared_run.epochs_done == 0:
                 start_from_donor(prepared_run.module.model, run.config, run.context)
             return prepared_run.to_the_end(run).stopped
+
+
+@contextmanager
+def _keeping_note(run: TrialRun) -> Iterator[None]:
+    """Keep what a process learnt of its memory before its fault is known to others."""
+    try:
+        yield
+    except Exception:
+        run.context.keep(memory_file(run.folder))
+        raise

@@ -28,6 +28,7 @@ def compress(study: Study, results: Sequence[TrialResult]) -> list[Candidate]:
         outcomes[job.name] = outcome_of(answer)
         study.narrator.say(f"compress: {job.name}: {outcomes[job.name].summary}")
     forget_answers(study.folder)
+    study.context.bring(study.folder.candidates)
     candidates = [
         candidate for job in jobs for candidate in _load(study, outcomes[job.name].candidate_ids)
     ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from automl.backend import JobFault
 from automl.jobs.compress import CompressJob, compress_candidate
 from automl.jobs.retrain import RetrainJob, RetrainOutcome, retrain_trial
-from automl.jobs.speed import keep_choice, read_choice
+from automl.jobs.speed import choice_file, keep_choice, read_choice
 from automl.jobs.teaching import forget_answers
 from automl.measurement.repeats import MeanInterval, mean_interval
 from automl.records import Candidate, Split, TrialResult, from_json
@@ -122,14 +122,17 @@ def _network_name(candidate: Candidate) -> str:
 
 def _with_seed(study: Study, job: CompressJob, seed: int) -> CompressJob:
     """The same job on the same trial of another seed, in that seed's folder."""
-    context = replace(study.context, study_root=study.folder.finalists / f"seed{seed}")
+    context = study.context.within(f"{study.folder.finalists.name}/seed{seed}")
     again = replace(job, context=context, config=replace(job.config, seed=seed))
     # How they train is part of the recipe.
     for first, second in (
         (job.config.trial_id, again.config.trial_id),
         *([] if job.student is None else [(job.name, job.name)]),
     ):
-        keep_choice(context.folder.trial(second), read_choice(study.folder.trial(first)))
+        donor, heir = study.folder.trial(first), context.folder.trial(second)
+        study.context.bring(choice_file(donor))
+        keep_choice(heir, read_choice(donor))
+        context.keep(choice_file(heir))
     return again
 
 
@@ -179,6 +182,7 @@ def _export(
     for job, answer in study.backend.map_jobs(compress_candidate, jobs):
         outcome = outcome_of(answer)
         seed = job.config.seed
+        job.context.bring(job.context.folder.candidates)
         study.narrator.say(f"finalists: {job.name} with seed {seed}: {outcome.summary}")
         for candidate_id in outcome.candidate_ids:
             made.setdefault(candidate_id, {})[seed] = _load(study, job, candidate_id)

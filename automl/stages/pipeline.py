@@ -50,15 +50,19 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         StudyError: nothing can be ranked, or the fault is not one trial's.
         UsageError: another process works on this study.
     """
-    with Journal(study.folder.journal_file) as journal:
+    with Journal(study.folder.journal_file, study.upkeep.line_copy()) as journal:
         remove_abandoned(study.folder.root)
         record_environment_of(study, journal)
+        study.upkeep.keep()
         results = search(study, journal, clock=clock)
+        study.upkeep.keep()
         candidates = compress(study, results)
         ranking = rank(study, candidates)
+        study.upkeep.keep()
         repeats = repeat_finalists(study, results, ranking)
         bundles = export(study, ranking, repeats)
         write_report(study, results, ranking, repeats, correlate(study, results))
+        study.upkeep.keep()
     device_seconds = sum(result.seconds for result in results) * study.experiment.train.workers
     plan = plan_of(study.experiment)
     return StudyReport(

@@ -70,6 +70,7 @@ def screen(study: Study) -> tuple[Mapping[str, Scalar], ...]:
     chosen = choose(pool, settings, cost=_cost(study.experiment))
     screening = Screening(proxy=settings.proxy, pool=chosen)
     write_json(file, to_json(screening))
+    study.context.keep(file)
     for line in _describe(screening):
         study.narrator.say(f"screen: {line}")
     return screening.points

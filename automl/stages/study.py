@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from automl.backend import Backend
@@ -10,6 +10,7 @@ from automl.conductor.snapshot import Observer
 from automl.data.dataset import Dataset
 from automl.jobs.context import JobContext
 from automl.space.experiment import Experiment
+from automl.storage.upkeep import NoUpkeep, Upkeep
 from automl.store.layout import StudyFolder
 
 
@@ -29,6 +30,7 @@ class Study:
     dataset: Dataset
     backend: Backend
     narrator: Narrator
+    upkeep: Upkeep = field(default_factory=NoUpkeep)
 
     @property
     def context(self) -> JobContext:
@@ -39,4 +41,5 @@ class Study:
             dataset_root=self.dataset.root,
             threads=self.backend.threads_per_job(),
             stopwatch=self.backend.stopwatch(),
+            home=self.upkeep.home,
         )

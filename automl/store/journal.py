@@ -15,14 +15,31 @@ import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from automl.errors import StudyError
 from automl.records import canonical_json
 from automl.store.atomic import sync
 from automl.store.lock import WriterLock
 
+#: What a study's journal is called.
+JOURNAL_NAME = "journal.jsonl"
+
 _EVENT_START = len(b'{"crc":"00000000","event":')
+
+
+class LineCopy(Protocol):
+    """Where each line goes as well before its event is acknowledged."""
+
+    def take(self, start: int, line: bytes) -> None:
+        """Keep the line that begins at byte `start`; raises StudyError where it cannot."""
+
+
+class NoCopy:
+    """The file is all that there is."""
+
+    def take(self, start: int, line: bytes) -> None:
+        """Nothing to do."""
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -33,8 +50,9 @@ class Journal(AbstractContextManager["Journal"]):
     StudyError when the file is damaged or the disk refuses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, copy: LineCopy | None = None) -> None:
         self.path = path
+        self._copy: LineCopy = NoCopy() if copy is None else copy
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = WriterLock(lock_path(path))
         self._descriptor: int | None = None
@@ -59,7 +77,7 @@ class Journal(AbstractContextManager["Journal"]):
         """Put one event on disk; when this returns, a kill or a power loss cannot undo it.
 
         Raises ValueError or TypeError on what JSON cannot hold (NaN too), and StudyError when the
-        disk refuses; in both cases the journal is as it was.
+        disk or the copy refuses; in both cases the journal is as it was.
         """
         body = canonical_json(dict(event)).encode()
         with self._turn:
@@ -76,6 +94,11 @@ class Journal(AbstractContextManager["Journal"]):
                     f"{self.path}: cannot write to the journal: {error.strerror}; all that was "
                     "acknowledged before is kept: make room and run the same command again"
                 ) from error
+            try:
+                self._copy.take(self._size, line)
+            except StudyError:
+                self._undo(self._descriptor)
+                raise
             self._crc = crc
             self._size += len(line)
 
@@ -114,7 +137,12 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise StudyError(f"{path}: cannot read the journal: {error.strerror}") from error
-    return _parse(path, content).events
+    return parse_journal(path, content)
+
+
+def parse_journal(name: Path | str, content: bytes) -> list[dict[str, Any]]:
+    """The events of a content that errors call `name`; raises as `read_journal` does."""
+    return _parse(name, content).events
 
 
 def lock_path(journal: Path) -> Path:
@@ -130,7 +158,7 @@ class _Parsed(NamedTuple):
     crc: int
 
 
-def _parse(path: Path, content: bytes) -> _Parsed:
+def _parse(path: Path | str, content: bytes) -> _Parsed:
     *lines, _torn = content.split(b"\n")
     if lines and b"\0" in lines[-1]:
         # JSON holds no zero byte: after a power loss, a block of the last line that never arrived.
@@ -147,7 +175,7 @@ def _parse(path: Path, content: bytes) -> _Parsed:
     return _Parsed(events, size, crc)
 
 
-def _damage_message(path: Path, number: int, num_lines: int) -> str:
+def _damage_message(path: Path | str, number: int, num_lines: int) -> str:
     return (
         f"{path}:{number}: this line is damaged (line {number} of {num_lines}: its checksum does "
         "not follow from the line before); restore the file from a copy, delete this line and all "

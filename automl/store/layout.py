@@ -37,7 +37,7 @@ from automl.store.declaration import (
     write_declaration,
 )
 from automl.store.differences import differences
-from automl.store.journal import lock_path
+from automl.store.journal import JOURNAL_NAME, lock_path
 from automl.store.lock import WriterLock
 from automl.store.owned import OWNED, remove_owned
 
@@ -73,7 +73,7 @@ class StudyFolder:
     @property
     def journal_file(self) -> Path:
         """For `Journal` and `read_journal`."""
-        return self.root / "journal.jsonl"
+        return self.root / JOURNAL_NAME
 
     @property
     def optuna_file(self) -> Path:

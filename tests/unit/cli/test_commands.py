@@ -121,7 +121,7 @@ def test_a_search_that_cannot_run_keeps_the_old_study(monkeypatch, tmp_path, cha
     folder.journal_file.write_text("what was found")
     new = Experiment.from_json({**plain, "train": change})
     where = command._Where(local=True, address=None, overwrite=True)
-    for place in (root, tmp_path / "new"):
+    for place in (str(root), str(tmp_path / "new")):
         with pytest.raises(UsageError, match=told):
             command._run(new, place, where)
     assert folder.journal_file.read_text() == "what was found"

@@ -82,7 +82,7 @@ def report_of(*, front, default, smallest=None, repeats=NONE):
 
 def shown(report):
     console = Console(file=io.StringIO(), width=120)
-    console.print(describe_report(report, Path("out")))
+    console.print(describe_report(report, "out"))
     return console.file.getvalue()
 
 
@@ -201,14 +201,14 @@ def test_a_budget_in_seconds_has_its_unit(experiment):
 
 def test_a_plan_says_where_it_runs_and_what_follows(experiment):
     of = experiment(compress={"winners": 3, "students": []}, target={"threads": 2})
-    text = "\n".join(describe_plan(of, "this process", "on a probe", Path("results/x")))
+    text = "\n".join(describe_plan(of, "this process", "on a probe", "results/x"))
     assert "runs on    this process" in text
     assert "onnxruntime on cpu, 2 thread(s), batch 1" in text
     assert "latency    on a probe" in text
     assert "3 winners, 0 student(s) each, each also as INT8" in text
     assert "results    results/x" in text
     floats = experiment(compress={"int8": False})
-    assert "INT8" not in "\n".join(describe_plan(floats, "x", "here", Path("y")))
+    assert "INT8" not in "\n".join(describe_plan(floats, "x", "here", "y"))
 
 
 @pytest.mark.parametrize(
@@ -257,5 +257,5 @@ def test_further_seeds_that_all_failed_are_told():
 def test_a_plan_tells_of_further_seeds():
     plain = {"space": {"alpha": 0.5}, "export": {"finalist_seeds": 3}}
     of = Experiment.from_json(plain)
-    lines = describe_plan(of, "cpu: this process", "here", Path("out"))
+    lines = describe_plan(of, "cpu: this process", "here", "out")
     assert any("best and default again with 3 further seed(s)" in line for line in lines)

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from automl.data import importing
 from automl.data.check import check_folder
 from automl.data.dataset import Dataset, open_dataset
-from automl.data.importing import cached_dataset, check_size, default_cache, import_dataset
+from automl.data.importing import cached_dataset, check_size, import_dataset
 from automl.errors import DataError, UsageError
 from automl.space.experiment import DataSettings
+from automl.storage.location import cache_root
 from automl.store.atomic import STAGED_SUFFIX
 
 SIZE = (32, 64)
@@ -162,7 +163,7 @@ def test_datasets_are_absolute_whatever_was_given(
         cached_dataset(source, size=SIZE),
         cached_dataset(source, size=SIZE, cache=Path("other")),
     ]
-    assert default_cache() == here / "cache"
+    assert cache_root() == here / "cache"
     assert datasets[3].root == datasets[4].root
     monkeypatch.chdir(there)
     for dataset in datasets:

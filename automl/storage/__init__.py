@@ -1,0 +1,1 @@
+"""Files whose home is an object store: a study, a dataset; worked on in a folder of each node."""
