@@ -26,10 +26,16 @@ def quantize(
             help="A bundle in FP32, STUDY/TRIAL, or the folder of a student.", callback=here
         ),
     ],
-    data: Annotated[str, typer.Option(help="A dataset's folder: train calibrates, val judges.")],
     out: Annotated[
         Path, typer.Option(help="A new folder for the ladder and the bundle.", callback=folder_here)
     ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A dataset's folder: train calibrates, val judges. Default: that of the study; "
+            "a bundle needs it."
+        ),
+    ] = None,
     runtime: Annotated[
         str, typer.Option(help="onnxruntime, or openvino (the extra automl\\[openvino]).")
     ] = "onnxruntime",

@@ -22,13 +22,13 @@ RUNGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeRequest:
-    """What the user asks for. `rungs` is None for all that the runtime has.
+    """What the user asks for; `data` None is the study's, `rungs` None all that the runtime has.
 
     `timed_on` is the processor of the agent that times, None where this machine does.
     """
 
     model: Path
-    data: str
+    data: str | None
     out: Path
     runtime: str
     settings: Int8Settings
@@ -64,12 +64,13 @@ def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
         raise UsageError(f"--runtime {request.runtime}: {missing}")
     rungs = _rungs(request)
     subject = find_subject(request.model)
+    data = _data_for(request, subject)
     dataset = cached_dataset(
-        request.data, size=subject.size, resize=subject.resize, split_seed=subject.split_seed
+        data, size=subject.size, resize=subject.resize, split_seed=subject.split_seed
     )
     if dataset.info.classes != subject.classes:
         raise UsageError(
-            f"--data {request.data}: its classes are {', '.join(dataset.info.classes)}; "
+            f"--data {data}: its classes are {', '.join(dataset.info.classes)}; "
             f"the model's are {', '.join(subject.classes)}"
         )
     _claim(request, rungs, subject, dataset)
@@ -80,6 +81,17 @@ def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
         rungs=rungs,
         notes=_notes(rungs, subject, dataset),
     )
+
+
+def _data_for(request: QuantizeRequest, subject: Subject) -> str:
+    if request.data is not None:
+        return request.data
+    if subject.trainable is None:
+        raise UsageError(
+            f"--data: not given; {request.model} is a bundle, which does not know where its data "
+            "lies. Allowed: the folder of a dataset with its classes"
+        )
+    return subject.trainable.experiment.data.source
 
 
 def _rungs(request: QuantizeRequest) -> tuple[str, ...]:

@@ -164,6 +164,13 @@ def test_bad_settings_are_told_before_any_work(cli, bundle, tmp_path, words, tol
     assert not (tmp_path / "int8").exists()
 
 
+def test_a_bundle_alone_does_not_say_where_its_data_is(cli, bundle, tmp_path):
+    done = cli("quantize", bundle, "--out", tmp_path / "int8")
+    assert done.returncode == 2
+    assert "--data: not given" in done.stderr
+    assert not (tmp_path / "int8").exists()
+
+
 def test_a_packed_bundle_is_the_bundle(bundle, tmp_path):
     packed = tmp_path / "planted.automl.zip"
     pack_bundle(bundle, packed)
