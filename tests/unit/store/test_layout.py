@@ -41,7 +41,6 @@ def fill(folder: StudyFolder) -> None:
         folder.root / "costs",
         folder.root / "finalists",
         folder.root / "reference",
-        folder.root / "teaching",
         folder.proxies,
         folder.teaching,
         folder.root / "tensorboard",
