@@ -14,7 +14,7 @@ from automl.data.augment import POLICIES, Augmentation
 from automl.data.batching import EpochPlan
 from automl.data.subset import Subsets
 from automl.fidelity import Fidelity, Stretch
-from automl.jobs import beginning, network, trial
+from automl.jobs import beginning, network, trainee, trial
 from automl.jobs.applied import PROOFS, verify_applied
 from automl.jobs.applied_steps import OPTIMIZERS
 from automl.jobs.context import torch_threads
@@ -128,7 +128,7 @@ def recipe(**changes):
             settings = fit_settings(*given, **named)
             return replace(settings, recipe=replace(settings.recipe, **changes))
 
-        patch.setattr(trial, "fit_settings", other)
+        patch.setattr(trainee, "fit_settings", other)
 
     return plant
 
@@ -498,7 +498,7 @@ def forgetting_the_fidelity(patch):
         del fidelity
         return replace(settings, **changes)
 
-    patch.setattr(trial, "replace", other)
+    patch.setattr(trainee, "replace", other)
 
 
 def never_scaling(patch):
@@ -545,7 +545,7 @@ def test_an_undeclared_fidelity_is_found(context, config, recorder, monkeypatch)
     def other(settings, **changes):
         return replace(settings, **{**changes, "fidelity": half})
 
-    monkeypatch.setattr(trial, "replace", other)
+    monkeypatch.setattr(trainee, "replace", other)
     heard = recorder()
     run_trial(config(), context(), heard)
     assert heard.messages[-1].reason == (

@@ -11,7 +11,7 @@ from automl.bundle.network import export_network
 from automl.bundle.wrap import wrap_network
 from automl.compression.ladder import Quality, Speed
 from automl.errors import TrialError
-from automl.jobs import int8_ladder, int8_rungs
+from automl.jobs import int8_ladder
 from automl.jobs.int8_ladder import LadderTask, calibration_images, climb_ladder
 from automl.jobs.int8_rungs import RUNG_KINDS, Material, RungKind
 from automl.jobs.scoring import score_file
@@ -212,9 +212,7 @@ def _planted():
 
 
 def test_every_rung_of_the_settings_is_known():
-    names = {name for name in int8_rungs.RUNG_KINDS if name != "nncf"}
-    assert names == set(RUNG_NAMES)
-    assert set(RUNG_KINDS) == names | {"nncf"}
+    assert set(RUNG_KINDS) == set(RUNG_NAMES)
 
 
 def test_calibration_images_are_spread_over_the_split_and_normalised(dataset):

@@ -116,9 +116,10 @@ def test_every_training_setting_is_applied(name, value, dataset):
     fit = fit_settings(BASE, train, normalisation=dataset.info.normalisation, seed=5)
     assert getattr(fit, name) == value
     assert fit.seed == 5
-    # The backend obeys `workers`, the trial `inherit` and, where its network can be, `compile`;
-    # `deterministic` is a part of the manner. All else is the loop's.
-    others = {"workers", "inherit", "compile", "deterministic"}
+    # The backend obeys `workers`, `placement` and `gpu_share`, the trial `inherit` and, where its
+    # network can be, `compile`; `deterministic` is a part of the manner. All else is the loop's.
+    by_backend = {"workers", "placement", "gpu_share"}
+    others = by_backend | {"inherit", "compile", "deterministic"}
     passed_on = {*asdict(fit), *asdict(fit.recipe)}
     assert set(TrainSettings.model_fields) - passed_on == others
 
