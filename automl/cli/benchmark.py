@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import here
+from automl.cli.places import here, written_here
 from automl.cli.target_options import Target, TokenFile, given_together
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def benchmark(
         int, typer.Option(min=1, max=_MAX_ROUNDS, help="Timed calls of each row.")
     ] = 100,
     out: Annotated[
-        Path | None, typer.Option(help="Also write all numbers to this Parquet file.")
+        Path | None,
+        typer.Option(help="Also write all numbers to this Parquet file.", callback=written_here),
     ] = None,
     target: Target = None,
     token_file: TokenFile = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 
 if TYPE_CHECKING:
     from automl.bundle.signature import PublicKey
@@ -21,7 +21,7 @@ Bundle = Annotated[
 ]
 #: One that the command changes.
 OwnBundle = Annotated[
-    Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=folder_here)
+    Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=written_here)
 ]
 Key = Annotated[
     str | None,
@@ -66,7 +66,9 @@ def inspect(bundle: Bundle) -> None:
 @bundle_app.command(no_args_is_help=True)
 def pack(
     bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", callback=here)],
-    out: Annotated[Path, typer.Option(help="The file to write; ends in .automl.zip.")],
+    out: Annotated[
+        Path, typer.Option(help="The file to write; ends in .automl.zip.", callback=written_here)
+    ],
 ) -> None:
     """Make one file of a bundle; the same bundle gives the same bytes.
 
@@ -84,7 +86,7 @@ def pack(
 @bundle_app.command(no_args_is_help=True)
 def unpack(
     packed: Annotated[Path, typer.Argument(help="A packed bundle.", callback=here)],
-    out: Annotated[Path, typer.Option(help="The new folder to write.")],
+    out: Annotated[Path, typer.Option(help="The new folder to write.", callback=written_here)],
 ) -> None:
     """Make a folder of a packed bundle, after all of it was checked."""
     from automl.bundle.packing import unpack_bundle
@@ -156,7 +158,9 @@ def schema() -> None:
 @bundle_app.command(no_args_is_help=True)
 def batch(
     bundle: Bundle,
-    out: Annotated[Path, typer.Option(help="The file to write; ends in .onnx.")],
+    out: Annotated[
+        Path, typer.Option(help="The file to write; ends in .onnx.", callback=written_here)
+    ],
     size: Annotated[
         int, typer.Option(min=0, max=1024, help="Images at once; 0 is any number.")
     ] = 0,

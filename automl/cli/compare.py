@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automl.cli.places import here
+from automl.cli.places import here, written_here
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 
@@ -30,7 +30,8 @@ def compare(
         int, typer.Option(min=0, help="Timed calls of each bundle; 0: no timing.")
     ] = 50,
     out: Annotated[
-        Path | None, typer.Option(help="Also write all numbers to this JSON file.")
+        Path | None,
+        typer.Option(help="Also write all numbers to this JSON file.", callback=written_here),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here
+from automl.cli.places import written_here
 from automl.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def cross_validate(
     out: Annotated[
         Path,
         typer.Option(
-            help="A folder for the scores; continued if it is there.", callback=folder_here
+            help="A folder for the scores; continued if it is there.", callback=written_here
         ),
     ],
     data: Annotated[

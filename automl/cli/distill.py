@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def distill(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="A new folder for the trainings and the bundle.", callback=folder_here),
+        typer.Option(help="A new folder for the trainings and the bundle.", callback=written_here),
     ],
     student: Annotated[
         str | None,

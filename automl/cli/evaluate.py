@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def evaluate(
     overlap: Overlap = 0.25,
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder for numbers, pictures and a gallery.", callback=folder_here),
+        typer.Option(help="A folder for numbers, pictures and a gallery.", callback=written_here),
     ] = None,
     worst: Annotated[int, typer.Option(min=1, help="Images in the gallery.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 
 
 def explain(
@@ -17,7 +17,7 @@ def explain(
     image: Annotated[Path, typer.Option(help="Any image that Pillow reads.")],
     class_: Annotated[str, typer.Option("--class", help="The name of a class of the study.")],
     out: Annotated[
-        Path, typer.Option(help="Where to write the picture (PNG).", callback=folder_here)
+        Path, typer.Option(help="Where to write the picture (PNG).", callback=written_here)
     ],
     trial: Annotated[
         str, typer.Argument(help="A trial's number or id, or the best of its accuracy.")

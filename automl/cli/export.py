@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 
 if TYPE_CHECKING:
     from automl.stages.convert import Outcome
@@ -32,7 +32,7 @@ def export(
             help="openvino, pt2, torchscript, tflite, pte, tensorrt, separated by commas; or all."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="A new folder for the files.", callback=folder_here)],
+    out: Annotated[Path, typer.Option(help="A new folder for the files.", callback=written_here)],
     data: Annotated[
         str | None,
         typer.Option(

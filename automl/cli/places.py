@@ -25,12 +25,12 @@ def here(parameter: typer.CallbackParam, given: Given) -> Given:
     return _fetched(given, _name(parameter))
 
 
-def folder_here(parameter: typer.CallbackParam, given: Given) -> Given:
+def written_here(parameter: typer.CallbackParam, given: Given) -> Given:
     """What is written, which has to be a path of this machine."""
     if isinstance(given, Path) and (url := _url(given)) is not None:
         raise UsageError(
             f"{_name(parameter)}: given {url}; allowed: a path. `automl search` alone writes to an "
-            "object store; the other commands read from one: write to a folder, and copy that"
+            "object store; the other commands read from one: write to a path here, and copy that"
         )
     return given
 

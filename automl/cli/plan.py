@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import written_here
 from automl.cli.stopping import stoppable
 from automl.errors import UsageError
 
@@ -81,10 +82,16 @@ def plan(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The study's folder: keeps the plan there, for its report to compare."),
+        typer.Option(
+            help="The study's folder: keeps the plan there, for its report to compare.",
+            callback=written_here,
+        ),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the plan here.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Also write the plan here.", callback=written_here
+        ),
     ] = None,
 ) -> None:
     """Estimate time, device-hours and money of a study for several numbers of machines.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from automl.cli.places import here
+from automl.cli.places import here, written_here
 
 
 def predict(
@@ -20,11 +20,17 @@ def predict(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="The mask to write (PNG, class indices); of several a folder."),
+        typer.Option(
+            help="The mask to write (PNG, class indices); of several a folder.",
+            callback=written_here,
+        ),
     ],
     overlay: Annotated[
         Path | None,
-        typer.Option(help="Also write the image with the mask laid over it; of several a folder."),
+        typer.Option(
+            help="Also write the image with the mask laid over it; of several a folder.",
+            callback=written_here,
+        ),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Look in the folders below as well.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from automl.cli.opening import imported_dataset, plain_console
-from automl.cli.places import folder_here
+from automl.cli.places import written_here
 from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
@@ -19,7 +19,7 @@ def pretrain(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="The weights file to write: encoder.safetensors.", callback=folder_here),
+        typer.Option(help="The weights file to write: encoder.safetensors.", callback=written_here),
     ],
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli.places import written_here
 from automl.cli.resize_option import MaybeResize
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def preview(
         str,
         typer.Argument(help="A dataset: a folder, or builtin:surface-defects.", metavar="DATA"),
     ],
-    out: Annotated[Path, typer.Option(help="The picture to write: a PNG file.")],
+    out: Annotated[
+        Path, typer.Option(help="The picture to write: a PNG file.", callback=written_here)
+    ],
     policy: Annotated[
         str, typer.Option(help="The augmentation: a built-in policy, or one that --space declares.")
     ] = "light",

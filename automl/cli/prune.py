@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
 from automl.cli.target_options import Target, TokenFile, agent_of, place_of
 
@@ -32,7 +32,7 @@ def prune(
     ],
     ratio: Annotated[str, typer.Option(help="Shares of channels to remove, such as 0.25,0.5.")],
     out: Annotated[
-        Path, typer.Option(help="A new folder for the networks and bundles.", callback=folder_here)
+        Path, typer.Option(help="A new folder for the networks and bundles.", callback=written_here)
     ],
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; default: that of the study.")

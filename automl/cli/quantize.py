@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
 from automl.cli.target_options import Target, TokenFile, agent_of, place_of
 
@@ -27,7 +27,8 @@ def quantize(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="A new folder for the ladder and the bundle.", callback=folder_here)
+        Path,
+        typer.Option(help="A new folder for the ladder and the bundle.", callback=written_here),
     ],
     data: Annotated[
         str | None,

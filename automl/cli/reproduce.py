@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def reproduce(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A new folder that keeps the last checkpoint.", callback=folder_here),
+        typer.Option(help="A new folder that keeps the last checkpoint.", callback=written_here),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: as recorded.")

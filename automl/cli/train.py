@@ -17,7 +17,7 @@ from automl.cli.opening import (
     plain_console,
     ray_backend,
 )
-from automl.cli.places import folder_here, here
+from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable, to_continue
 from automl.errors import UsageError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="The folder of this training.", callback=folder_here)],
+    out: Annotated[Path, typer.Option(help="The folder of this training.", callback=written_here)],
     space: Annotated[
         str | None,
         typer.Option(help="An experiment file, or the name of a shipped one: lightweight.yaml."),

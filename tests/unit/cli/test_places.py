@@ -1,6 +1,9 @@
 """Where commands read and write: paths, and URLs of what they read."""
 
+from pathlib import Path
+
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from automl.cli import main as entry
@@ -24,6 +27,31 @@ def test_what_writes_elsewhere_than_here_says_so(words):
     named = "BUNDLE" if words[0] == "bundle" else "--out"
     with pytest.raises(UsageError, match=rf"^{named}: given s3://bucket/training; allowed: a path"):
         run(*words)
+
+
+def commands(command, name=""):
+    """Every command of the tree, by the words that call it."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        return {name: command}
+    return {
+        words: leaf
+        for word, child in below.items()
+        for words, leaf in commands(child, f"{name} {word}".strip()).items()
+    }
+
+
+def test_no_command_writes_to_a_folder_named_like_a_url():
+    """Each option that names what is written has a callback that looks at it."""
+    unguarded = [
+        f"{words} {parameter.opts[0]}"
+        for words, command in commands(typer.main.get_command(entry.app)).items()
+        for parameter in command.params
+        if parameter.name in {"out", "overlay", "json"}
+        and parameter.type_descriptor.annotation is Path
+        and parameter.callback is None
+    ]
+    assert not unguarded
 
 
 def test_what_reads_from_a_store_names_what_is_not_there(tmp_path, monkeypatch):
