@@ -10,6 +10,7 @@ import typer
 
 from automl.cli.places import written_here
 from automl.cli.stopping import stoppable
+from automl.cli.study_options import Space
 
 if TYPE_CHECKING:
     from automl.records import Scalar
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def cross_validate(
-    space: Annotated[
-        str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
-    ],
+    space: Space,
     out: Annotated[
         Path,
         typer.Option(

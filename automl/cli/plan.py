@@ -11,6 +11,7 @@ import typer
 
 from automl.cli.places import written_here
 from automl.cli.stopping import stoppable
+from automl.cli.study_options import Epochs, Seed, Space, TimeBudget, Trials, WorkersPerTrial
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    space: Annotated[
-        str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
-    ],
+    space: Space,
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder; replaces data.source of the file.")
     ] = None,
@@ -67,15 +66,11 @@ def plan(
     networks: Annotated[
         int, typer.Option(min=1, max=100, help="Configurations to probe: the first of the search.")
     ] = 4,
-    trials: Annotated[int | None, typer.Option(min=1, help="Configurations to try.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a full trial.")] = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Longest time to search, such as 30m or 2h.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
-    workers_per_trial: Annotated[
-        int | None, typer.Option(min=1, help="Data-parallel processes of each trial.")
-    ] = None,
+    trials: Trials = None,
+    epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    seed: Seed = None,
+    workers_per_trial: WorkersPerTrial = None,
     address: Annotated[
         str | None,
         typer.Option(help="Probe on this Ray cluster instead of here; --out must be shared by it."),

@@ -18,6 +18,7 @@ from automl.cli.opening import (
     ray_backend,
 )
 from automl.cli.stopping import stoppable, to_continue
+from automl.cli.study_options import Epochs, Seed, Space, TimeBudget, Trials, WorkersPerTrial
 from automl.cli.target_options import Target, TokenFile, agent_of
 from automl.errors import UsageError
 
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    space: Annotated[
-        str, typer.Option(help="An experiment file, or the name of a shipped one: quickstart.yaml.")
-    ],
+    space: Space,
     data: Annotated[
         str | None, typer.Option(help="A dataset's folder or URL; replaces the file's data.source.")
     ] = None,
@@ -45,15 +44,11 @@ def search(
             help="The study's folder, or s3://bucket/prefix; default: results/<name of the file>."
         ),
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Configurations to try.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a full trial.")] = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Longest time to search, such as 30m or 2h.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.")] = None,
-    workers_per_trial: Annotated[
-        int | None, typer.Option(min=1, help="Data-parallel processes of each trial.")
-    ] = None,
+    trials: Trials = None,
+    epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    seed: Seed = None,
+    workers_per_trial: WorkersPerTrial = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster; default: $RAY_ADDRESS, or one started here.")
     ] = None,

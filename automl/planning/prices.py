@@ -16,7 +16,7 @@ from automl.space.faults import Fault, wrong_value
 from automl.space.limits import nearest
 from automl.space.pydantic_faults import faults_of, raise_faults
 from automl.space.strict import Positive, Settings
-from automl.space.yaml_source import Source, read_yaml
+from automl.space.yaml_source import Source, read_yaml_file
 
 #: Prices that are older are told to be; spot prices change much faster.
 OLD_AFTER_DAYS = 180
@@ -112,12 +112,7 @@ def read_prices(path: Path) -> PriceList:
     Raises:
         SpaceError: it is not there or has faults; each is listed as `file:line: key: problem`.
     """
-    try:
-        source = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: cannot be read: {error}") from None
-    except SpaceError as error:
-        raise SpaceError(f"{path}:{error}") from None
+    source = read_yaml_file(path)
     parsed = _parsed(path, source)
     return PriceList(path=path, currency=parsed.currency, providers=dict(parsed.providers.items()))
 

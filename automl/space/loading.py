@@ -13,7 +13,7 @@ from automl.errors import SpaceError
 from automl.space.experiment import Experiment
 from automl.space.faults import Fault, FaultsError, KeyPath, key_text
 from automl.space.limits import nearest
-from automl.space.yaml_source import Source, read_yaml
+from automl.space.yaml_source import Source, read_yaml_file
 
 #: Looks further into an experiment than this layer can. The second argument holds the keys that
 #: have faults already: in the experiment given they have their defaults.
@@ -55,12 +55,7 @@ def load_experiment(
             `file:line: key: given X; allowed: Y; did you mean Z?`.
     """
     path = find_space(path_or_name)
-    try:
-        source = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: cannot be read: {error}") from None
-    except SpaceError as error:
-        raise SpaceError(f"{path}:{error}") from None
+    source = read_yaml_file(path)
     if not isinstance(source.plain, Mapping):
         raise SpaceError(f"{path}:1: an experiment is a mapping with at least the key space")
     options: dict[KeyPath, str] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import yaml
 
@@ -77,6 +78,20 @@ def read_yaml(text: str) -> Source:
     finally:
         loader.dispose()
     return Source(plain=plain, lines=walk.lines, faults=tuple(walk.faults))
+
+
+def read_yaml_file(path: Path) -> Source:
+    """Read the document that a file holds.
+
+    Raises:
+        SpaceError: it cannot be read, or `FILE:LINE: problem`, where it is no YAML at all.
+    """
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path}: cannot be read: {error}") from None
+    except SpaceError as error:
+        raise SpaceError(f"{path}:{error}") from None
 
 
 @dataclass(slots=True, kw_only=True)
