@@ -7,6 +7,7 @@ import pytest
 
 from automl.backend import Backend, LocalBackend
 from automl.conductor.conductor import Conductor
+from automl.conductor.observers import Observers
 from automl.data.importing import cached_dataset
 from automl.jobs.context import JobContext
 from automl.jobs.costs import prepare_reference
@@ -39,19 +40,6 @@ EXPERIMENT = {
     "train": {"epochs": 2, "device": "cpu"},
     "target": {"rounds": 3},
 }
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def on_message(self, config, message, verdict):
-        pass
-
-    def on_promoted(self, config, epoch):
-        pass
-
-    def on_snapshot(self, snapshot):
-        self.last = snapshot
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -90,7 +78,7 @@ def run(backend: Backend, experiment: Experiment, root: Path, cache: Path) -> li
     with Journal(StudyFolder(root).journal_file) as journal:
         ticks = iter(range(10**6))
         conductor = Conductor(
-            plan_of(experiment), journal, observer=Silent(), clock=lambda: float(next(ticks))
+            plan_of(experiment), journal, observer=Observers(), clock=lambda: float(next(ticks))
         )
         prepare_reference(context)
         backend.run_trials(conductor, context, print)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from automl.conductor.observers import Observers
 from automl.errors import StudyError, UsageError
 from automl.records import TrialConfig, TrialMessage, Verdict
 from automl.reporting import Reporter
@@ -171,7 +172,7 @@ def test_a_trial_that_asks_for_no_cpu_keeps_off_the_node_that_is_spared(cluster,
         spared_node=both[spared].node_id,
     )
     with Journal(tmp_path / "journal.jsonl") as log:
-        conductor = Conductor(plan, log, observer=Silent(), clock=time.monotonic)
+        conductor = Conductor(plan, log, observer=Observers(), clock=time.monotonic)
         run_on_tune(conductor, job, settings)
     assert (tmp_path / "node").read_text() == both[1 - spared].node_id
 
@@ -202,7 +203,9 @@ def test_a_search_waits_for_workers_that_come_by_demand(cluster):
         time.sleep(0.1)
 
 
-def test_trials_come_to_a_new_node_and_leave_one_that_is_about_to_go(cluster, tmp_path):
+def test_trials_come_to_a_new_node_and_leave_one_that_is_about_to_go(
+    cluster, drain, until, tmp_path
+):
     import ray
 
     nodes = cluster(num_cpus=0)
@@ -212,12 +215,12 @@ def test_trials_come_to_a_new_node_and_leave_one_that_is_about_to_go(cluster, tm
     heard: list[str] = []
     search = threading.Thread(target=search_elastically, args=(tmp_path, heard.append))
     search.start()
-    until(lambda: len(done()) >= 1)
+    until(lambda: len(done()) >= 1, 180)
     second = nodes.add_node(num_cpus=1, node_ip_address="127.0.0.4").node_id
-    until(lambda: {node for _, _, node in done()} == {first, second})
+    until(lambda: {node for _, _, node in done()} == {first, second}, 180)
     (tmp_path / "hold").touch()
-    drain(first)
-    until(lambda: any("127.0.0.3 is about to go" in line for line in heard))
+    drain(first, 300.0)
+    until(lambda: any("127.0.0.3 is about to go" in line for line in heard), 180)
     before = len(done())
     (tmp_path / "hold").unlink()
     search.join(240)
@@ -258,7 +261,7 @@ def search_elastically(folder: Path, say: Callable[[str], None]) -> None:
     )
     with Journal(folder / "journal.jsonl") as log:
         conductor = Conductor(
-            plan_of(Experiment.from_json(plain)), log, observer=Silent(), clock=time.monotonic
+            plan_of(Experiment.from_json(plain)), log, observer=Observers(), clock=time.monotonic
         )
         run_on_tune(conductor, partial(counting, folder=folder), settings)
 
@@ -292,35 +295,3 @@ def trained_epochs(folder: Path) -> list[tuple[str, int, str]]:
     file = folder / "epochs"
     rows = file.read_text().splitlines() if file.exists() else []
     return [(row.split()[0], int(row.split()[1]), row.split()[2]) for row in rows]
-
-
-def drain(node_id: str, seconds: float = 300.0) -> None:
-    """What `ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION` does."""
-    from ray._private.worker import global_worker
-
-    preemption = 2
-    deadline_ms = int((time.time() + seconds) * 1000)
-    accepted, why = global_worker.gcs_client.drain_node(
-        node_id, preemption, "a spot machine", deadline_ms
-    )
-    assert accepted, why
-
-
-def until(happened: Callable[[], bool], longest_s: float = 180) -> None:
-    deadline = time.monotonic() + longest_s
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-class Silent:
-    """Watches and says nothing."""
-
-    def on_message(self, config, message, verdict):
-        pass
-
-    def on_promoted(self, config, epoch):
-        pass
-
-    def on_snapshot(self, snapshot):
-        pass

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from automl.conductor.observers import Observers
 from automl.data.importing import cached_dataset
 from automl.jobs.context import JobContext
 from automl.jobs.costs import prepare_reference
@@ -62,13 +63,15 @@ def cluster(environment, monkeypatch) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.mark.timeout(600)  # two worker groups start, one after another
-def test_groups_lie_as_declared_and_leave_a_node_that_is_about_to_go(cluster, cache, tmp_path):
+def test_groups_lie_as_declared_and_leave_a_node_that_is_about_to_go(
+    cluster, drain, until, cache, tmp_path
+):
     import ray
 
     nodes = cluster(num_cpus=0)
     two = {nodes.add_node(num_cpus=2).node_id for _ in range(2)}
     for placement, num_nodes in PLACED.items():
-        until(lambda: ray.available_resources().get("CPU") == 4)
+        until(lambda: ray.available_resources().get("CPU") == 4, 400)
         assert len(set(nodes_of_a_group(placement))) == num_nodes, placement
     plain = {
         "search": {"trials": 1, "max_failures": 0},
@@ -78,13 +81,13 @@ def test_groups_lie_as_declared_and_leave_a_node_that_is_about_to_go(cluster, ca
     study = partial(run_study, Experiment.from_json({**PLAIN, **plain}), tmp_path, cache)
     search = threading.Thread(target=study, args=(heard.append,))
     search.start()
-    until(lambda: len(reported(tmp_path, "epoch")) >= 1)
+    until(lambda: len(reported(tmp_path, "epoch")) >= 1, 400)
     (leaving,) = set(nodes_of_running_group())
-    drain(leaving)
-    until(lambda: {leaving} != set(nodes_of_running_group()) != set())
+    drain(leaving, 600.0)
+    until(lambda: {leaving} != set(nodes_of_running_group()) != set(), 400)
     (taken,) = set(nodes_of_running_group())
     assert taken in two - {leaving}
-    until(lambda: len(reported(tmp_path, "end")) == 1)
+    until(lambda: len(reported(tmp_path, "end")) == 1, 400)
     search.join(60)
     assert not search.is_alive()
     assert [message["epoch"] for message in reported(tmp_path, "epoch")] == [1, 2, 3, 4, 5, 6]
@@ -140,7 +143,9 @@ def run_study(experiment: Experiment, root: Path, cache: Path, say: Callable[[st
     with Journal(StudyFolder(root).journal_file) as journal:
         from automl.conductor.conductor import Conductor
 
-        conductor = Conductor(plan_of(experiment), journal, observer=Silent(), clock=time.monotonic)
+        conductor = Conductor(
+            plan_of(experiment), journal, observer=Observers(), clock=time.monotonic
+        )
         prepare_reference(context)
         RayBackend(experiment).run_trials(conductor, context, say)
 
@@ -180,35 +185,3 @@ def reported(root: Path, kind: str) -> list[dict[str, Any]]:
     events = read_journal(file) if file.exists() else []
     told = [event["message"] for event in events if event["kind"] == "message"]
     return [message for message in told if message["kind"] == kind]
-
-
-def drain(node_id: str, seconds: float = 600.0) -> None:
-    """What `ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION` does."""
-    from ray._private.worker import global_worker
-
-    preemption = 2
-    deadline_ms = int((time.time() + seconds) * 1000)
-    accepted, why = global_worker.gcs_client.drain_node(
-        node_id, preemption, "a spot machine", deadline_ms
-    )
-    assert accepted, why
-
-
-def until(happened: Callable[[], bool], longest_s: float = 400) -> None:
-    deadline = time.monotonic() + longest_s
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-class Silent:
-    """Watches and says nothing."""
-
-    def on_message(self, config, message, verdict):
-        pass
-
-    def on_promoted(self, config, epoch):
-        pass
-
-    def on_snapshot(self, snapshot):
-        pass

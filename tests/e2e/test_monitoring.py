@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from automl.conductor.conductor import Conductor
+from automl.conductor.observers import Observers
 from automl.data.importing import cached_dataset
 from automl.jobs.context import JobContext
 from automl.measurement.pace import Probe
@@ -142,7 +143,7 @@ def run_study(study: Path, cache: Path, go_on: Path, monkeypatch: pytest.MonkeyP
         experiment=experiment, study_root=study, dataset_root=dataset.root, threads=1
     )
     with Journal(study / "journal.jsonl") as log:
-        conductor = Conductor(plan_of(experiment), log, observer=Silent(), clock=time.monotonic)
+        conductor = Conductor(plan_of(experiment), log, observer=Observers(), clock=time.monotonic)
         ray_backend.RayBackend(experiment).run_trials(conductor, context, print)
 
 
@@ -173,16 +174,3 @@ def plan_with_a_price(experiment: Experiment) -> StudyPlan:
         simulations=1,
         options=(option,),
     )
-
-
-class Silent:
-    """Watches and says nothing."""
-
-    def on_message(self, config, message, verdict):
-        pass
-
-    def on_promoted(self, config, epoch):
-        pass
-
-    def on_snapshot(self, snapshot):
-        pass

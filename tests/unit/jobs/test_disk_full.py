@@ -7,6 +7,7 @@ import pytest
 
 from automl.backend import LocalBackend
 from automl.conductor.conductor import Conductor
+from automl.conductor.observers import Observers
 from automl.errors import StudyError, TrialError
 from automl.jobs import compress, costs, trial
 from automl.jobs.compress import CompressJob, compress_candidate
@@ -91,14 +92,6 @@ def test_a_failure_that_cannot_even_be_written_down_is_kept_for_later(
     assert heard.kinds == ["costs"]
 
 
-class Silent:
-    def on_message(self, *_told):
-        pass
-
-    def on_snapshot(self, *_told):
-        pass
-
-
 @pytest.mark.usefixtures("measured")
 def test_a_study_stops_and_goes_on_as_if_it_had_not(context, monkeypatch):
     """Trial 1 meets the full disk: trial 0 stays, trial 1 is not failed, and is run again."""
@@ -119,7 +112,7 @@ def test_a_study_stops_and_goes_on_as_if_it_had_not(context, monkeypatch):
     def search():
         with Journal(of.folder.journal_file) as journal:
             conductor = Conductor(
-                plan_of(of.experiment), journal, observer=Silent(), clock=lambda: 0.0
+                plan_of(of.experiment), journal, observer=Observers(), clock=lambda: 0.0
             )
             try:
                 LocalBackend(of.experiment).run_trials(conductor, of, print)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from automl.conductor.conductor import Conductor
 from automl.conductor.here import run_here
+from automl.conductor.observers import Observers
 from automl.errors import StudyError, UsageError
 from automl.records import TrialMessage, TrialStatus, Verdict
 from automl.space.search_plan import plan_from
@@ -34,17 +35,6 @@ PLAN = plan_from(
     search={"trials": 3, "sampler": "random", "eta": 3, "min_epochs": 1},
 )
 FAULTS = st.lists(st.sampled_from([*[None] * 12, "lost", "unanswered"]), max_size=150)
-
-
-class Silent:
-    def on_message(self, *_):
-        pass
-
-    def on_promoted(self, *_):
-        pass
-
-    def on_snapshot(self, *_):
-        pass
 
 
 def acknowledged(events):
@@ -95,7 +85,7 @@ def search(place, time, trained):
         upkeep = residence.upkeep
         with Journal(folder.journal_file, upkeep.line_copy()) as journal:
             upkeep.keep()
-            conductor = Conductor(PLAN, journal, observer=Silent(), clock=lambda: 0.0)
+            conductor = Conductor(PLAN, journal, observer=Observers(), clock=lambda: 0.0)
 
             known = acknowledged(journal.read())
             job = trial_job(upkeep.home, root, trained, known)
