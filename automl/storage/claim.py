@@ -161,10 +161,15 @@ def claimed(
 def _outlast_the_dead(claim: Claim, tell: Callable[[str], None]) -> None:
     """Wait until no other claim is left; raise UsageError as soon as one shows a sign of life."""
     seen: dict[str, float] = {}
-    while others := [e for e in claim.store.entries(_WRITERS) if e.key != claim.key]:
-        now_s = next(e.changed_s for e in claim.store.entries(_WRITERS) if e.key == claim.key)
-        for other in others:
-            _judge(claim, other, now_s, seen, tell)
+    while True:
+        others = {entry.key: entry for entry in claim.store.entries(_WRITERS)}
+        own = others.pop(claim.key, None)
+        if own is not None:
+            if not others:
+                return
+            for other in others.values():
+                _judge(claim, other, own.changed_s, seen, tell)
+        # One that slept may have been taken for dead: it claims again, and looks again.
         claim.times.sleep(min(1.0, claim.times.beat_s / 5))
         claim.put()  # the store's clock is read from it
 

@@ -134,3 +134,18 @@ def test_of_two_at_once_not_both_hold(store_of, objects, time):
     with first:
         outcomes.append("first")
     assert outcomes == ["first"]
+
+
+def test_one_that_is_taken_for_dead_while_it_waits_claims_again(store_of, objects, time):
+    with hold(store_of, objects, time, ELSEWHERE) as first:
+
+        def void_who_waits():
+            if time.now > before + 20:
+                objects.hook = lambda: None
+                for key in set(objects.contents) - {first.key}:
+                    del objects.contents[key]
+
+        before = time.now
+        objects.hook = void_who_waits
+        with hold(store_of, objects, time) as second:
+            assert list(objects.contents) == [second.key]
