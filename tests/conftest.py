@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from automl.cli.main import main
+
 TINY_SPACE = """
 task: segmentation
 data:
@@ -157,6 +159,34 @@ def cli(environment: Mapping[str, str], tmp_path: Path) -> Cli:
             timeout=timeout,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def cli_here(
+    environment: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Cli:
+    """The command line in this process, exit codes included: for what is refused before any work.
+
+    A process of its own would import torch for each test.
+    """
+    for name in ("AUTOML_CACHE", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # as it is set there; so it is taken back
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        given = ["automl", *map(str, words)]
+        monkeypatch.setattr(sys, "argv", given)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(given, int(left.value.code or 0), told.out, told.err)
 
     return run
 

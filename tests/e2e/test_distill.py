@@ -56,8 +56,8 @@ def test_an_ensemble_teaches_a_smaller_student_and_the_gain_is_told(cli, tiny_da
         ([], "nothing to continue from"),
     ],
 )
-def test_bad_words_are_told(cli, tmp_path, words, told):
-    done = cli("distill", "--teacher", "nothing", "--out", "out", *words)
+def test_bad_words_are_told(cli_here, tmp_path, words, told):
+    done = cli_here("distill", "--teacher", "nothing", "--out", "out", *words)
     assert done.returncode == 2
     assert told in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()

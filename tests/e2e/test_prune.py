@@ -59,8 +59,8 @@ def test_a_training_is_pruned_into_a_table_and_bundles(cli, tiny_dataset, tmp_pa
         (["--ratio", "0.5"], "nothing to continue from"),
     ],
 )
-def test_bad_words_are_told(cli, tmp_path, words, told):
-    done = cli("prune", "nothing", *words, "--out", "out")
+def test_bad_words_are_told(cli_here, tmp_path, words, told):
+    done = cli_here("prune", "nothing", *words, "--out", "out")
     assert done.returncode == 2
     assert told in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()

@@ -157,15 +157,15 @@ def test_a_bundle_climbs_the_ladder_and_a_second_run_repeats_no_rung(
         (["--min-speedup", "0.9"], "--min-speedup"),
     ],
 )
-def test_bad_settings_are_told_before_any_work(cli, bundle, tmp_path, words, told):
-    done = cli("quantize", bundle, "--data", DATA, "--out", tmp_path / "int8", *words)
+def test_bad_settings_are_told_before_any_work(cli_here, bundle, tmp_path, words, told):
+    done = cli_here("quantize", bundle, "--data", DATA, "--out", tmp_path / "int8", *words)
     assert done.returncode == 2
     assert told in done.stderr
     assert not (tmp_path / "int8").exists()
 
 
-def test_a_bundle_alone_does_not_say_where_its_data_is(cli, bundle, tmp_path):
-    done = cli("quantize", bundle, "--out", tmp_path / "int8")
+def test_a_bundle_alone_does_not_say_where_its_data_is(cli_here, bundle, tmp_path):
+    done = cli_here("quantize", bundle, "--out", tmp_path / "int8")
     assert done.returncode == 2
     assert "--data: not given" in done.stderr
     assert not (tmp_path / "int8").exists()
@@ -182,7 +182,7 @@ def test_a_packed_bundle_is_the_bundle(bundle, tmp_path):
     assert (exported / "model.onnx").read_bytes() == (bundle / "model.onnx").read_bytes()
 
 
-def test_what_is_no_model_is_told(cli, tmp_path):
-    done = cli("quantize", tmp_path, "--data", DATA, "--out", tmp_path / "int8")
+def test_what_is_no_model_is_told(cli_here, tmp_path):
+    done = cli_here("quantize", tmp_path, "--data", DATA, "--out", tmp_path / "int8")
     assert done.returncode == 2
     assert "neither a bundle" in done.stderr

@@ -83,20 +83,20 @@ def test_a_command_without_arguments_shows_its_help(cli, words):
         (["space", "check", "missing.yaml"], "missing.yaml"),
     ],
 )
-def test_what_cannot_be_is_told_with_exit_code_2(cli, words, told):
-    done = cli(*words)
+def test_what_cannot_be_is_told_with_exit_code_2(cli_here, words, told):
+    done = cli_here(*words)
     assert done.returncode == 2, done.stdout + done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_every_fault_of_a_space_is_told_at_once(cli, tmp_path):
+def test_every_fault_of_a_space_is_told_at_once(cli_here, tmp_path):
     file = tmp_path / "wrong.yaml"
     file.write_text(
         "space:\n  encodr: resnet18\n  learning_rate: {float: [1e-2, 1e-4]}\n"
         "search: {trials: 0}\nobjectives: {miou: maximise}\n"
     )
-    done = cli("space", "check", file)
+    done = cli_here("space", "check", file)
     assert done.returncode == 2
     for part in ("wrong.yaml:2", "encoder", "learning_rate", "trials", "maximize"):
         assert part in done.stderr
@@ -149,14 +149,14 @@ SPOILT = [
     [*(("check", spoil) for spoil in SPOILT), ("search", unreadable_file), ("search", empty_split)],
 )
 def test_a_fault_in_the_data_is_told_before_any_training(
-    cli, tiny_dataset, tmp_path, spoil, command
+    cli_here, tiny_dataset, tmp_path, spoil, command
 ):
     root = tiny_dataset
     named = spoil(root)
     words = ["data", "check", root]
     if command == "search":
         words = ["search", "--space", "quickstart.yaml", "--data", root, "--out", "study"]
-    done = cli(*words)
+    done = cli_here(*words)
     assert done.returncode == 2, done.stdout + done.stderr
     assert named in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
