@@ -15,7 +15,6 @@ from automl.space.gpu_share import memory_fraction, smallest_share
 from automl.store.atomic import write_json
 from automl.training.memory import CudaMemory
 
-_FILE = "gpu_share.json"
 _MIB = 2**20
 
 
@@ -26,7 +25,7 @@ def narrowed(group: Group, context: JobContext) -> tuple[Group, str | None]:
     """
     if group.gpus == 0.0 or context.experiment.train.gpu_share != "auto":
         return group, None
-    file = context.folder.root / _FILE
+    file = context.folder.gpu_share_file
     if not file.exists():
         task = ray.remote(num_cpus=1, num_gpus=1, max_retries=1)(_measure)
         try:

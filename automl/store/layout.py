@@ -126,6 +126,11 @@ class StudyFolder:
         return self.root / "screening.json"
 
     @property
+    def gpu_share_file(self) -> Path:
+        """The share of a GPU that trials take, where it was measured."""
+        return self.root / "gpu_share.json"
+
+    @property
     def beginning(self) -> Path:
         """The trained weights that trials go on from, where the study begins with some."""
         return self.root / "beginning"
@@ -248,7 +253,9 @@ class StudyFolder:
         Raises UsageError, and removes nothing, when the folder holds files that are not a study's,
         or when another process is writing to the study.
         """
-        if not self.root.exists() or (self.root.is_dir() and not self._contents()):
+        # A plan is there before the study is.
+        empty = self.root.is_dir() and set(self.root.iterdir()) <= {self.plan_file}
+        if empty or not self.root.exists():
             return
         read_declaration(self.experiment_file)
         self._refuse_foreign_files()
@@ -258,10 +265,6 @@ class StudyFolder:
             for staged in self.root.glob(f".*{STAGED_SUFFIX}"):
                 remove_owned(staged)
             remove_owned(self.lock_file)
-
-    def _contents(self) -> list[Path]:
-        """All but a plan, which is there before the study is."""
-        return [entry for entry in self.root.iterdir() if entry != self.plan_file]
 
     def _refuse_foreign_files(self) -> None:
         foreign = sorted(

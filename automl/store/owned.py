@@ -29,6 +29,7 @@ OWNED = (
     "costs",
     "reference",
     "screening.json",
+    "gpu_share.json",
     "proxies",
     "ray",
     "beginning",

@@ -60,6 +60,7 @@ def fill(folder: StudyFolder) -> None:
         folder.report_file,
         folder.front_picture,
         folder.screening_file,
+        folder.gpu_share_file,
     ):
         file.write_bytes(b"1")
 
