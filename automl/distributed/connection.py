@@ -81,15 +81,13 @@ def connect(
     how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
         _check_answers(address)
-        # The nodes of a cluster were started with an environment of their own.
-        how |= {"address": address, "runtime_env": {"env_vars": dict(_ENVIRONMENT)}}
+        how |= _joining(address)
     else:
         how |= {**_cluster_here(), "include_dashboard": worker_groups or dashboard}
     if address is None and worker_groups:
         port = _free_port()
         os.environ[_PORT] = str(port)
-        # Else what frees a dead group's resources cannot tell this cluster from another one here.
-        how["runtime_env"] = {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
+        how["runtime_env"] = {"env_vars": _told_apart(f"127.0.0.1:{port}")}
     try:
         url = ray.init(**how).dashboard_url
     except Exception as fault:  # Ray raises bare ones where a process of its own does not start.
@@ -97,9 +95,30 @@ def connect(
         raise UsageError(f"Ray {where}: {fault}; --local runs without Ray") from fault
     finally:
         os.environ.pop(_PORT, None)
+    if worker_groups and not url:
+        ray.shutdown()
+        raise UsageError(
+            f"train.workers: given 2 or more; allowed on the cluster at {address}: 1, since it has "
+            "no dashboard, and Ray Train frees no worker without asking it. Start the cluster's "
+            "head with its dashboard (`ray start --head` has one unless another program has port "
+            "8265: see --dashboard-port)"
+        )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     return f"http://{url}" if url else None
+
+
+def _joining(address: str) -> dict[str, Any]:
+    # The nodes of a cluster were started with an environment of their own.
+    variables = dict(_ENVIRONMENT)
+    if "://" not in address and address != "auto":
+        variables |= _told_apart(address)
+    return {"address": address, "runtime_env": {"env_vars": variables}}
+
+
+def _told_apart(address: str) -> dict[str, str]:
+    """For what frees a dead group's workers: else it may ask another cluster of its machine."""
+    return {"RAY_ADDRESS": address}
 
 
 def _free_port() -> int:

@@ -186,10 +186,11 @@ class ConductorScheduler(FIFOScheduler):  # type: ignore[misc]  # ray is untyped
             return str(TrialScheduler.CONTINUE)
         message = from_json(TrialMessage, json.loads(result[MESSAGE_KEY]))
         verdict = self._door.handle(_name_of(trial), message)
+        leaves = self._is_leaving(result)  # asked of groups, too: the fleet tells the user then
         if self._trials_end_by_themselves or message.kind == "end":
             return str(TrialScheduler.CONTINUE)
         stop = verdict is not Verdict.CONTINUE and message.kind == "epoch"
-        if not stop and self._is_leaving(result):
+        if not stop and leaves:
             # What it has trained is in its checkpoint.
             self._door.moving.add(trial.trial_id)
             stop = True

@@ -39,7 +39,7 @@ PLACED = {"spread": 2, "strict_spread": 2, "pack": 1, "strict_pack": 1}
 
 
 @pytest.fixture
-def cluster(environment, monkeypatch) -> Iterator[Callable[..., Any]]:
+def cluster(environment, free_port, monkeypatch) -> Iterator[Callable[..., Any]]:
     """Start a cluster with this head, and connect to it."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -51,8 +51,10 @@ def cluster(environment, monkeypatch) -> Iterator[Callable[..., Any]]:
     made = []
 
     def start(**head: object) -> Any:
+        # The usual port may be that of a neighbour: this cluster would have no dashboard then.
+        head = {"dashboard_port": free_port, **head}
         made.append(Cluster(initialize_head=True, head_node_args=head))
-        connection.connect(made[0].address)
+        connection.connect(made[0].address, worker_groups=True)
         return made[0]
 
     yield start

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from automl.distributed import connection
 from automl.distributed.temp_folder import temp_folder
+from automl.errors import UsageError
 
 START = """
 from automl.distributed import connection
@@ -89,3 +91,41 @@ def test_another_folder_is_taken_where_rays_own_does_not_serve(monkeypatch, shor
     assert found is not None
     assert short_folder not in found.parents
     assert len(str(found)) <= 36
+
+
+class Started:
+    """Stands in for `ray.init`: keeps how it was called."""
+
+    def __init__(self, dashboard_url):
+        self.dashboard_url = dashboard_url
+
+    def __call__(self, **how):
+        self.how = how
+        return self
+
+
+@pytest.fixture
+def started(monkeypatch):
+    import ray
+
+    double = Started("127.0.0.1:8265")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", double)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(connection, "_check_answers", lambda _address: None)
+    return double
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("10.0.0.7:6379", "10.0.0.7:6379"), ("auto", None), ("ray://h:1", None)]
+)
+def test_what_runs_on_a_cluster_that_is_joined_can_tell_it_from_others(started, address, told):
+    assert connection.connect(address) == "http://127.0.0.1:8265"
+    assert started.how["runtime_env"]["env_vars"].get("RAY_ADDRESS") == told
+
+
+def test_groups_are_refused_where_nobody_would_free_their_workers(started):
+    started.dashboard_url = None
+    with pytest.raises(UsageError, match=r"train\.workers: given 2 or more; .* no dashboard"):
+        connection.connect("10.0.0.7:6379", worker_groups=True)
+    assert connection.connect("10.0.0.7:6379") is None

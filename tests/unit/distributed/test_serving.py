@@ -33,12 +33,6 @@ def noise(height, width):
     return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Client:
     def __init__(self, port):
         self.port = port
@@ -98,8 +92,8 @@ def check_refusals(client):
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, tmp_path):
-    token, packed, port = tmp_path / "token", tmp_path / "b.automl.zip", free_port()
+def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, tmp_path):
+    token, packed, port = tmp_path / "token", tmp_path / "b.automl.zip", free_port
     token.write_text(TOKEN)
     token.chmod(0o600)
     pack_bundle(bundle, packed)
