@@ -64,6 +64,7 @@ def cluster(environment, free_port, monkeypatch) -> Iterator[Callable[..., Any]]
     made[0].shutdown()
 
 
+@pytest.mark.exhaustive  # trials of one process leave such a node in every run of test_cluster.py
 @pytest.mark.timeout(600)  # two worker groups start, one after another
 def test_groups_lie_as_declared_and_leave_a_node_that_is_about_to_go(
     cluster, drain, until, cache, tmp_path

@@ -65,6 +65,7 @@ def followed(folder: Path) -> set[tuple[str, int]]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.exhaustive  # each kind of kill alone is in every run
 def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, tmp_path):
     """Six SIGKILLs of one study, then what an undisturbed run finds, trial by trial."""
     # Latency differs from run to run; parameters do not.
