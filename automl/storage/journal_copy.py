@@ -3,11 +3,13 @@
 `journal.jsonl` holds the beginning; `journal/000000012345.jsonl` is what follows from that byte on.
 An event is in the store before it takes effect. Now and then, and at the end of each stage, the
 whole is written anew and the segments that it covers go, so that a study that has ended holds the
-file that a study in a folder has.
+file that a study in a folder has. A store may keep half of what replaces an object, so the whole is
+never replaced while all rests on it: `journal/whole.jsonl` holds it meanwhile.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from automl.errors import StudyError
@@ -17,6 +19,7 @@ from automl.store.journal import JOURNAL_NAME
 
 _SEGMENTS = "journal"
 _SUFFIX = ".jsonl"
+_SPARE = f"{_SEGMENTS}/whole{_SUFFIX}"
 _READINGS = 5
 #: Segments after which the whole is written anew: as many requests make a new start slower.
 _MOST_SEGMENTS = 200
@@ -35,26 +38,31 @@ class JournalCopy:
         self._store.put_bytes(_segment(start), line)
         self._segments += 1
         if self._segments >= _MOST_SEGMENTS:
-            self.fold(start + len(line))
+            # The line is in the store, so a fold that fails now must not take it back.
+            with suppress(UnreachableError):
+                self.fold(start + len(line))
 
     def fold(self, size: int) -> None:
         """Write the whole of `size` bytes anew, and remove the segments that it covers."""
         content = self._file.read_bytes()[:size]
-        if self._store.get_bytes(JOURNAL_NAME) != content:
+        whole, spare = _lines(self._store, JOURNAL_NAME), _lines(self._store, _SPARE)
+        if whole != content:
+            if len(whole) >= len(spare):
+                self._store.put_bytes(_SPARE, content)
             self._store.put_bytes(JOURNAL_NAME, content)
-        for entry in self._store.entries(_SEGMENTS):
-            if _start(entry.key) < size:
-                self._store.delete(entry.key)
+        for start in _starts(self._store):
+            if start < size:
+                self._store.delete(_segment(start))
+        self._store.delete(_SPARE)
         self._segments = 0
 
 
 def stored_journal(store: Reliable) -> bytes:
     """The lines of the journal in the store, which its writer may be adding to."""
     for _ in range(_READINGS):
-        found = store.get_bytes(JOURNAL_NAME)
-        content = b"" if found is None else found
-        segments = sorted(_start(entry.key) for entry in store.entries(_SEGMENTS))
-        for start in (s for s in segments if s >= len(content)):
+        starts = _starts(store)  # before the whole, which then covers what has gone meanwhile
+        content = max(_lines(store, JOURNAL_NAME), _lines(store, _SPARE), key=len)
+        for start in (s for s in starts if s >= len(content)):
             line = store.get_bytes(_segment(start))
             if line is None or start != len(content):
                 break  # its writer has written the whole anew meanwhile
@@ -69,13 +77,26 @@ def stored_journal(store: Reliable) -> bytes:
 
 def remove_journal(store: Reliable) -> None:
     """Remove the journal, the end first: what is left is a shorter journal at every moment."""
-    for entry in reversed(store.entries(_SEGMENTS)):
-        store.delete(entry.key)
+    for start in reversed(_starts(store)):
+        store.delete(_segment(start))
+    store.delete(_SPARE)
     store.delete(JOURNAL_NAME)
+
+
+def _lines(store: Reliable, key: str) -> bytes:
+    """The lines that arrived whole; none where there is no such object."""
+    content = store.get_bytes(key) or b""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def _segment(start: int) -> str:
     return f"{_SEGMENTS}/{start:012d}{_SUFFIX}"
+
+
+def _starts(store: Reliable) -> list[int]:
+    """Where the segments in the store begin, in order."""
+    keys = {entry.key for entry in store.entries(_SEGMENTS)} - {_SPARE}
+    return sorted(_start(key) for key in keys)
 
 
 def _start(key: str) -> int:

@@ -1,7 +1,7 @@
 """The journal in a store: nothing acknowledged is lost, whatever fails."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automl.storage.journal_copy import JournalCopy, remove_journal, stored_journal
@@ -9,13 +9,19 @@ from automl.storage.objects import MemoryObjects, UnreachableError
 from automl.store.journal import JOURNAL_NAME, Journal, parse_journal, read_journal
 
 FAULTS = st.lists(st.sampled_from([None, None, "lost", "unanswered", "half"]), max_size=40)
+#: The last attempt to write something anew leaves half of it: the spare, or the whole.
+HALF_OF_THE_SPARE = [*[None] * 5, "lost", "lost", "half"]
+HALF_OF_THE_WHOLE = [*[None] * 7, "lost", "lost", "half"]
 
 
 def events(store):
     return parse_journal("stored", stored_journal(store))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
+@example(runs=[(HALF_OF_THE_SPARE, 1), (HALF_OF_THE_WHOLE, 1), (HALF_OF_THE_SPARE, 1), ([], 1)])
+@example(runs=[(HALF_OF_THE_WHOLE, 1), (HALF_OF_THE_SPARE, 1), (HALF_OF_THE_WHOLE, 1), ([], 1)])
+@example(runs=[([], 3), (HALF_OF_THE_WHOLE, 1), (HALF_OF_THE_WHOLE, 1), ([], 0)])
 @given(runs=st.lists(st.tuples(FAULTS, st.integers(0, 6)), min_size=1, max_size=4))
 def test_each_run_goes_on_from_all_that_was_acknowledged(faulty, store_of, tmp_path_factory, runs):
     memory = MemoryObjects(clock=lambda: 0.0)
@@ -78,6 +84,36 @@ def test_a_reader_meets_a_writer_that_folds(store_of, memory, tmp_path):
 
         store = store_of(Folding(clock=memory.clock, contents=memory.contents))
         assert [event["number"] for event in events(store)] == [0, 1, 2]
+
+
+def test_a_reader_that_finds_no_segment_has_what_they_held(store_of, memory, tmp_path):
+    file = tmp_path / JOURNAL_NAME
+    copy = JournalCopy(store_of(memory), file)
+    with Journal(file, copy) as journal:
+        for number in range(3):
+            journal.append({"number": number})
+
+        class FoldedBeforeListed(MemoryObjects):
+            def entries(self, prefix):
+                copy.fold(file.stat().st_size)
+                return super().entries(prefix)
+
+        store = store_of(FoldedBeforeListed(clock=memory.clock, contents=memory.contents))
+        assert [event["number"] for event in events(store)] == [0, 1, 2]
+
+
+def test_a_line_stays_though_the_whole_cannot_be_written_anew(
+    faulty, store_of, memory, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("automl.storage.journal_copy._MOST_SEGMENTS", 2)
+    file = tmp_path / JOURNAL_NAME
+    unreachable_when_folding = faulty(memory, [*[None] * 4, *["lost"] * 9])
+    copy = JournalCopy(store_of(unreachable_when_folding, seconds=0.3), file)
+    with Journal(file, copy) as journal:
+        for number in range(2):
+            journal.append({"number": number})
+        assert [event["number"] for event in journal.read()] == [0, 1]
+    assert [event["number"] for event in events(store_of(memory))] == [0, 1]
 
 
 def test_a_missing_segment_is_told(store_of, memory, tmp_path):
