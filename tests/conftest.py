@@ -74,13 +74,17 @@ def tiny_dataset(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(cache: Path) -> dict[str, str]:
-    """The environment of the processes that tests start: one thread, no token in the home."""
+    """The environment of the processes that tests start: one thread, no token in the home.
+
+    Ray's workers get the cores as other tests do, who would leave them little else.
+    """
     own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {
         **own,
         "AUTOML_CACHE": str(cache),
         "OMP_NUM_THREADS": "1",
         "RAY_AUTH_MODE": "disabled",
+        "RAY_worker_niceness": "0",
         "COLUMNS": "100",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -118,6 +119,8 @@ def served(settings: ServeSettings) -> Iterator[None]:
     Raises UsageError where the extra is missing or the port is taken.
     """
     _check_port(settings)
+    # Ray's workers are nice to all else on a machine; whoever waits for an answer is not.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     with connected():
         try:
             from ray import serve  # noqa: PLC0415

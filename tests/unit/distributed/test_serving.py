@@ -7,6 +7,7 @@ import io
 import json
 import signal
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,6 +22,12 @@ from automl.errors import UsageError
 
 TOKEN = "a-token-of-many-characters"
 RANDOM = np.random.default_rng(9)
+
+
+@pytest.fixture
+def environment(environment) -> dict[str, str]:
+    """That of users, who say nothing of how nice Ray's workers are."""
+    return {name: value for name, value in environment.items() if name != "RAY_worker_niceness"}
 
 
 def png(image_hwc):
@@ -90,6 +97,13 @@ def check_refusals(client):
             assert (status, "error" in json.loads(content)) == (expected, True)
 
 
+def check_replica_waits_for_nobody():
+    words = ["ps", "-C", "ray::ServeReplica", "-o", "ni="]
+    found = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    assert found
+    assert set(found) == {"0"}
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, tmp_path):
@@ -107,6 +121,7 @@ def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, 
     check_masks(client, alone)
     check_json(client, alone)
     check_refusals(client)
+    check_replica_waits_for_nobody()
     counted = client.ask("GET", "/metrics")[1].decode()
     assert 'automl_requests_total{status="200"} 21.0' in counted
     assert 'automl_requests_total{status="415"} 2.0' in counted
