@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.bundle.runtime import open_bytes
-from automl.errors import BundleError
+from automl.errors import BundleError, UsageError
 
 #: Maps uint8 images to uint8 masks, in the shapes of the graph that was opened.
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -47,8 +47,11 @@ RUNTIMES: Mapping[str, Callable[..., Run]] = {
     "openvino": _open_openvino,
 }
 
+#: The one that files are timed in where none is named.
+DEFAULT = "onnxruntime"
+
 #: Runtimes that read a bundle's own file; the others get the form of `batched`.
-READS_BUNDLES = frozenset({"onnxruntime"})
+READS_BUNDLES = frozenset({DEFAULT})
 
 _NEVER: Mapping[str, str] = {
     "torch": "a bundle holds an ONNX graph and no torch network, so there is none to run",
@@ -77,3 +80,12 @@ def absence(name: str, present: Mapping[str, str]) -> str | None:
     if name in _NEVER:
         return _NEVER[name]
     return None if name in present else f"not available here: install the extra automl[{name}]"
+
+
+def check_runtime(name: str) -> None:
+    """Raise UsageError, naming `--runtime`, for one that is not known or not here."""
+    if name not in RUNTIMES:
+        raise UsageError(f"--runtime: given {name}; allowed: {' or '.join(RUNTIMES)}")
+    missing = absence(name, versions())
+    if missing is not None:
+        raise UsageError(f"--runtime {name}: {missing}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from automl.cli.places import here, written_here
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
+
+if TYPE_CHECKING:
+    from automl.benchmark.plan import Grid
 
 
 def compare(
@@ -35,6 +38,9 @@ def compare(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    runtime: Annotated[
+        str, typer.Option(help="What both are timed in, such as openvino (an extra).")
+    ] = "onnxruntime",
 ) -> None:
     """Tell whether one bundle is better than another, or whether that may be chance.
 
@@ -45,6 +51,8 @@ def compare(
     Try it: automl compare results/quickstart/bundles/best results/quickstart/bundles/smallest
     --data builtin:surface-defects
     """
+    from automl.benchmark.plan import Grid
+    from automl.bundle.runtimes import check_runtime
     from automl.cli import evaluation_options as options
     from automl.errors import UsageError
     from automl.evaluation.compare import ComparisonRequest
@@ -52,6 +60,8 @@ def compare(
     from automl.evaluation.comparison_report import comparison_document, comparison_lines
     from automl.store.atomic import write_json
 
+    if rounds:
+        check_runtime(runtime)
     if out is not None and out.suffix.lower() != ".json":
         raise UsageError(f"--out: the name must end in .json, got {out}")
     request = ComparisonRequest(
@@ -66,19 +76,21 @@ def compare(
         done = score(request, hear)
     for line in comparison_lines(done):
         typer.echo(line)
-    ratio = _latency_ratio(first, second, threads, rounds) if rounds else None
+    ratio = None
+    if rounds:
+        grid = Grid(runtimes=(runtime,), threads=(threads,), batches=(1,), rounds=rounds)
+        ratio = _latency_ratio(first, second, grid)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, comparison_document(done, ratio))
         typer.echo(f"written: {out}")
 
 
-def _latency_ratio(first: Path, second: Path, threads: int, rounds: int) -> float:
+def _latency_ratio(first: Path, second: Path, grid: Grid) -> float:
     """Time both and tell; the second's processor time by the first's."""
-    from automl.benchmark.plan import Grid, benchmark, load_subjects
+    from automl.benchmark.plan import benchmark, load_subjects
     from automl.benchmark.worker import measure_apart
 
-    grid = Grid(runtimes=("onnxruntime",), threads=(threads,), batches=(1,), rounds=rounds)
     report = benchmark(
         load_subjects([first, second]),
         grid,
@@ -89,7 +101,8 @@ def _latency_ratio(first: Path, second: Path, threads: int, rounds: int) -> floa
     typer.echo(
         f"latency    A {mine.timing.stats.cpu_p50_ms:.2f} ms, B "
         f"{theirs.timing.stats.cpu_p50_ms:.2f} ms of CPU time at the network's size, "
-        f"threads {threads}: B takes {theirs.cpu_ratio:.2f} x as long"
+        f"in {grid.runtimes[0]} with {grid.threads[0]} thread(s): "
+        f"B takes {theirs.cpu_ratio:.2f} x as long"
     )
     for note in report.notes:
         typer.echo(f"note: {note}")

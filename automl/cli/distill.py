@@ -9,6 +9,7 @@ import typer
 
 from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
+from automl.cli.target_options import Runtime, Target, TokenFile, agent_of, runtime_line
 
 if TYPE_CHECKING:
     from automl.measurement.repeats import MeanInterval
@@ -53,6 +54,9 @@ def distill(
     ] = 0.0,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, max=100_000, help="Timed calls of the file.")] = 60,
+    runtime: Runtime = "onnxruntime",
+    target: Target = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Train a student beside its teachers, and tell what they add over the same student alone.
 
@@ -83,6 +87,7 @@ def distill(
         )
     except ValueError as error:
         raise UsageError(f"--{str(error).replace('_', '-')}") from None
+    agent = agent_of(target, token_file, runtime=runtime, threads=threads)
     plan = plan_distillation(
         DistillRequest(
             teachers=tuple(teacher),
@@ -95,11 +100,15 @@ def distill(
             settings=settings,
             threads=threads,
             rounds=rounds,
+            runtime=runtime,
+            timed_on=None if agent is None else agent.processor,
         )
     )
     for line in _plan_lines(plan):
         typer.echo(line)
-    meter = BenchMeter(name="onnxruntime", dataset=plan.dataset, threads=threads, rounds=rounds)
+    meter = BenchMeter(
+        name=runtime, dataset=plan.dataset, threads=threads, rounds=rounds, agent=agent
+    )
     with stoppable(f"; finished epochs are kept in {out}: the same command goes on."):
         done = distil(plan, meter, lambda gain: typer.echo(_row(gain)))
     for line in _closing(done):
@@ -121,6 +130,7 @@ def _plan_lines(plan: DistillPlan) -> list[str]:
         f"data       {info.name}: {info.counts['train']} train, {info.counts['val']} val images",
         f"weights    {weights}",
         f"epochs     {request.epochs}; mIoU on val below",
+        runtime_line(request.runtime, request.timed_on, request.threads),
         "",
         _HEAD,
     ]

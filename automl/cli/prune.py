@@ -9,7 +9,7 @@ import typer
 
 from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
-from automl.cli.target_options import Target, TokenFile, agent_of, place_of
+from automl.cli.target_options import Runtime, Target, TokenFile, agent_of, runtime_line
 
 if TYPE_CHECKING:
     from automl.space.pruning import PruningSettings
@@ -57,6 +57,7 @@ def prune(
     ] = 1.05,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, max=100_000, help="Timed calls of each file.")] = 60,
+    runtime: Runtime = "onnxruntime",
     target: Target = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -82,7 +83,7 @@ def prune(
         scope=one_of("--scope", scope, SCOPES),
         steps=steps,
     )
-    agent = agent_of(target, token_file, runtime="onnxruntime", threads=threads)
+    agent = agent_of(target, token_file, runtime=runtime, threads=threads)
     plan = plan_pruning(
         PruneRequest(
             model=model,
@@ -95,13 +96,14 @@ def prune(
             min_speedup=min_speedup,
             threads=threads,
             rounds=rounds,
+            runtime=runtime,
             timed_on=None if agent is None else agent.processor,
         )
     )
     for line in _plan_lines(plan, how):
         typer.echo(line)
     meter = BenchMeter(
-        name="onnxruntime", dataset=plan.dataset, threads=threads, rounds=rounds, agent=agent
+        name=runtime, dataset=plan.dataset, threads=threads, rounds=rounds, agent=agent
     )
     with stoppable(f"; finished epochs are kept in {out}: the same command goes on."):
         done = prune_network(plan, meter, lambda point: typer.echo(_row(point, epochs)))
@@ -111,14 +113,13 @@ def prune(
 
 def _plan_lines(plan: PrunePlan, how: PruningSettings) -> list[str]:
     request, info = plan.request, plan.dataset.info
-    place = place_of(request.timed_on)
     return [
         f"model      {request.model}",
         f"data       {info.name}: {info.counts['train']} train, {info.counts['val']} val images",
         f"pruning    {how.importance}, ratio by {how.scope}, {how.steps} step(s)",
         f"tuning     {request.epochs} epochs for each ratio",
         f"gate       at least {request.min_speedup:g} x as fast as before pruning",
-        f"runtime    onnxruntime on {place}, {request.threads} thread(s), batch 1",
+        runtime_line(request.runtime, request.timed_on, request.threads),
         "",
         _HEAD,
     ]

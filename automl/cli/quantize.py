@@ -9,7 +9,7 @@ import typer
 
 from automl.cli.places import here, written_here
 from automl.cli.stopping import stoppable
-from automl.cli.target_options import Target, TokenFile, agent_of, place_of
+from automl.cli.target_options import Runtime, Target, TokenFile, agent_of, runtime_line
 
 if TYPE_CHECKING:
     from automl.compression.ladder import Ladder, Rung
@@ -37,9 +37,7 @@ def quantize(
             "a bundle needs it."
         ),
     ] = None,
-    runtime: Annotated[
-        str, typer.Option(help="onnxruntime, or openvino (the extra automl\\[openvino]).")
-    ] = "onnxruntime",
+    runtime: Runtime = "onnxruntime",
     rungs: Annotated[
         str | None, typer.Option(help="Rungs to try in this order, such as per_channel,qat.")
     ] = None,
@@ -112,11 +110,10 @@ def quantize(
 
 def _plan_lines(plan: QuantizePlan) -> list[str]:
     request, settings, info = plan.request, plan.request.settings, plan.dataset.info
-    place = place_of(request.timed_on)
     return [
         f"model      {request.model}: {plan.subject.name}",
         f"data       {info.name}: {info.counts['train']} train, {info.counts['val']} val images",
-        f"runtime    {request.runtime} on {place}, {request.threads} thread(s), batch 1",
+        runtime_line(request.runtime, request.timed_on, request.threads),
         f"gates      {_gates(settings)}",
         *(f"note       {note}" for note in plan.notes),
         "",

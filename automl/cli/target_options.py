@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from automl.agent_stopwatch import DeviceAgent
 
+Runtime = Annotated[
+    str, typer.Option(help="onnxruntime, or openvino (the extra automl\\[openvino]).")
+]
 Target = Annotated[
     str | None, typer.Option(help="Measure there: tcp://HOST:PORT, see automl agent serve.")
 ]
@@ -41,6 +44,7 @@ def agent_of(
     return DeviceAgent.found(*given, runtime=runtime, threads=threads)
 
 
-def place_of(timed_on: str | None) -> str:
-    """Where a file runs that is timed, in a plan: an agent's processor, or a CPU here."""
-    return "cpu" if timed_on is None else f"the agent's {timed_on}"
+def runtime_line(runtime: str, timed_on: str | None, threads: int) -> str:
+    """What a plan says of where files are timed: on an agent's processor, or a CPU here."""
+    place = "cpu" if timed_on is None else f"the agent's {timed_on}"
+    return f"runtime    {runtime} on {place}, {threads} thread(s), batch 1"

@@ -1,4 +1,4 @@
-"""Measures the rungs of `automl quantize`, in the runtime that is asked for (see `in_runtime`)."""
+"""Measures what commands make of a network, in the runtime that is asked for (see `in_runtime`)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from automl.benchmark.plan import Measure
 from automl.benchmark.worker import measure_here
 from automl.bundle.evaluation import counts_of
 from automl.bundle.in_runtime import batch_of, form_of, open_labeller
+from automl.bundle.runtimes import DEFAULT
 from automl.compression.ladder import Quality, Speed
 from automl.data.dataset import Dataset
 from automl.jobs.int8_ladder import quality_of_measurements
 from automl.jobs.scoring import quality_measurements
 from automl.measurement.processor import cpu_model
+
+
+def told_apart(runtime: str, timed_on: str | None) -> dict[str, object]:
+    """What makes times others than those in the default runtime on this machine."""
+    elsewhere = {} if timed_on is None else {"timed_on": timed_on}
+    return {**elsewhere, **({} if runtime == DEFAULT else {"runtime": runtime})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from automl.bundle.runtimes import DEFAULT, check_runtime
 from automl.compression.distill import DistillationSettings
 from automl.compression.ensemble import teaching_together
 from automl.data.dataset import Dataset
@@ -16,6 +17,7 @@ from automl.models.build import check_spec, normalisation_for
 from automl.records import Normalisation, Scalar, to_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import TrialParameters, parameters_from
+from automl.stages.bench_meter import told_apart
 from automl.stages.claim import claim
 from automl.stages.source import Source, data_for, read_source
 
@@ -25,7 +27,8 @@ class DistillRequest:
     """What the user asks for.
 
     The student is the default of `space`, else what the first teacher is, with `params` over it; it
-    trains for `epochs`, by `seeds` seeds from 0 on.
+    trains for `epochs`, by `seeds` seeds from 0 on. Its file is timed in `runtime`; `timed_on` is
+    the processor of the agent that times, None where this machine does.
     """
 
     teachers: tuple[Path, ...]
@@ -38,6 +41,8 @@ class DistillRequest:
     settings: DistillationSettings
     threads: int
     rounds: int
+    runtime: str = DEFAULT
+    timed_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ def plan_distillation(request: DistillRequest) -> DistillPlan:
     Raises:
         UsageError: something of the request cannot be had, or `out` holds something else.
     """
+    check_runtime(request.runtime)
     if not request.teachers:
         raise UsageError("--teacher: none given; allowed: one or more, such as results/camvid/4")
     sources = tuple(read_source(path) for path in request.teachers)
@@ -115,6 +121,7 @@ def _asked(
 ) -> dict[str, object]:
     """All but the number of seeds: more may be asked for later."""
     return {
+        **told_apart(request.runtime, request.timed_on),
         "teachers": [str(path.resolve()) for path in request.teachers],
         "student": dict(sample),
         "data": dataset.info.fingerprint,

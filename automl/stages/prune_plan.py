@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.bundle.runtimes import DEFAULT, check_runtime
 from automl.compression.choice import MAX_RATIO
 from automl.data.dataset import Dataset
 from automl.errors import UsageError
 from automl.space.pruning import PruningSettings
+from automl.stages.bench_meter import told_apart
 from automl.stages.claim import claim
 from automl.stages.source import Source, data_for, read_source
 
@@ -18,8 +20,8 @@ class PruneRequest:
     """What the user asks for; None leaves what the network's trial had.
 
     `epochs` are those of the fine-tuning of each ratio, 0 for none; `min_speedup` is the least
-    speed against the network before pruning; `timed_on` is the processor of the agent that times,
-    None where this machine does.
+    speed against the network before pruning in `runtime`; `timed_on` is the processor of the agent
+    that times, None where this machine does.
     """
 
     model: Path
@@ -32,6 +34,7 @@ class PruneRequest:
     min_speedup: float
     threads: int
     rounds: int
+    runtime: str = DEFAULT
     timed_on: str | None = None
 
 
@@ -50,6 +53,7 @@ def plan_pruning(request: PruneRequest) -> PrunePlan:
     Raises:
         UsageError: something of the request cannot be had, or `out` holds something else.
     """
+    check_runtime(request.runtime)
     ratios = request.ratios
     if not ratios or len(set(ratios)) < len(ratios) or not all(0 < r <= MAX_RATIO for r in ratios):
         given = ",".join(f"{ratio:g}" for ratio in ratios)
@@ -70,9 +74,8 @@ def plan_pruning(request: PruneRequest) -> PrunePlan:
 
 def _asked(request: PruneRequest, dataset: Dataset) -> dict[str, object]:
     """All but the ratios, each of which has a folder of its own: more may be asked for later."""
-    elsewhere = {} if request.timed_on is None else {"timed_on": request.timed_on}
     return {
-        **elsewhere,
+        **told_apart(request.runtime, request.timed_on),
         "model": str(request.model.resolve()),
         "data": dataset.info.fingerprint,
         "how": request.how.model_dump(mode="json"),

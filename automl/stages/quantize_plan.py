@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl.bundle.runtimes import absence, versions
+from automl.bundle.runtimes import check_runtime
 from automl.data.dataset import Dataset
 from automl.data.importing import cached_dataset
 from automl.errors import UsageError
@@ -56,12 +56,7 @@ def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
     Raises:
         UsageError: something of the request cannot be had, or `out` holds something else.
     """
-    if request.runtime not in RUNGS:
-        allowed = " or ".join(RUNGS)
-        raise UsageError(f"--runtime: given {request.runtime}; allowed: {allowed}")
-    missing = absence(request.runtime, versions())
-    if missing is not None:
-        raise UsageError(f"--runtime {request.runtime}: {missing}")
+    check_runtime(request.runtime)
     rungs = _rungs(request)
     subject = find_subject(request.model)
     data = _data_for(request, subject)

@@ -29,6 +29,7 @@ def test_an_ensemble_teaches_a_smaller_student_and_the_gain_is_told(cli, tiny_da
         assert trained.returncode == 0, trained.stderr
     words = ["distill", "--teacher", "teacher0/0", "--teacher", "teacher1/0", "--epochs", 1]
     words += ["--params", "decoder_width=16", "--feature-weight", 0.5, "--rounds", 3]
+    words += ["--runtime", "openvino"]
     done = cli(*words, "--seeds", 1, "--out", "student", blocked=["ray"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "(mean of their softened probabilities)" in done.stdout
@@ -39,6 +40,7 @@ def test_an_ensemble_teaches_a_smaller_student_and_the_gain_is_told(cli, tiny_da
     assert f"gain over the same epochs:  {told} (one seed" in done.stdout
     manifest = json.loads((tmp_path / "student" / "bundle" / "bundle.json").read_text())
     assert manifest["params"]["decoder_width"] == 16
+    assert manifest["metrics_runtime"] == manifest["latency"]["runtime"] == "openvino"
     assert manifest["lineage"]["recipe"]["feature_weight"] == 0.5
     verify_bundle(tmp_path / "student" / "bundle")
     more = cli(*words, "--seeds", 2, "--out", "student", blocked=["ray"])
@@ -52,6 +54,7 @@ def test_an_ensemble_teaches_a_smaller_student_and_the_gain_is_told(cli, tiny_da
     [
         (["--temperature", "0"], "--temperature must be positive, got 0.0"),
         (["--feature-weight", "-1"], "--feature-weight must be at least 0"),
+        (["--runtime", "torch"], "--runtime: given torch; allowed: onnxruntime or openvino"),
         (["--params", "decoder_widht=3"], "did you mean decoder_width"),
         ([], "nothing to continue from"),
     ],

@@ -42,3 +42,17 @@ def test_a_study_for_openvino_is_scored_timed_and_quantized_there(cli, tiny_data
     assert {"openvino", "nncf"} <= manifest["packages"].keys()
     assert {"val", "test"} <= manifest["metrics"].keys()
     assert "OpenVINO" in (study / "bundles" / "fp32" / "MODEL_CARD.md").read_text()
+
+    words = ["--runtime", "openvino", "--rounds", 3]
+    pruning = ["prune", "study/0", "--ratio", "0.25", "--epochs", 0, "--min-speedup", 1]
+    done = cli(*pruning, "--out", "pruned", *words, blocked=["ray"])
+    assert "runtime    openvino on cpu, 1 thread(s), batch 1" in done.stdout, done.stderr
+    for bundle in (tmp_path / "pruned").rglob("bundle.json"):
+        manifest = json.loads(bundle.read_text())
+        assert manifest["metrics_runtime"] == manifest["latency"]["runtime"] == "openvino"
+    refused = cli(*pruning, "--out", "pruned", blocked=["ray"])
+    assert refused.returncode == 2
+    assert "holds prunings of another request" in " ".join(refused.stderr.split())
+    bundle = "study/bundles/fp32"
+    done = cli("compare", bundle, bundle, "--data", "data", *words, blocked=["ray", "torch"])
+    assert "in openvino with 1 thread(s): B takes" in done.stdout, done.stderr
