@@ -15,11 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from compression_bench import Bench, Row
+from compression_bench import Bench, Row, parameters
 from compression_goals import print_goals, print_table
 
 from automl.data.importing import cached_dataset
@@ -82,13 +81,6 @@ def main() -> None:
         models[name] = bench.pruned(name, teacher, big, ratio, given.tune_epochs)
         bench.scratch(f"scratch-{ratio:g}", big, ratio, given.tune_epochs)
     report(bench, models, given.seeds, given.rounds)
-
-
-def parameters(text: str) -> TrialParameters:
-    """`encoder:decoder:width` with the training that all share."""
-    encoder, decoder, width = text.split(":")
-    base = TrialParameters(learning_rate=2e-3, batch_size=8, class_weights="balanced")
-    return replace(base, encoder=encoder, decoder=decoder, decoder_width=int(width))
 
 
 def report(bench: Bench, models: dict[str, SegmentationNet], seeds: int, rounds: int) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automl.benchmark.job import Entry, Job, digest
 from automl.benchmark.worker import measure_apart
 from automl.bundle.batched import batched
 from automl.bundle.runtimes import READS_BUNDLES
-from automl.compression.distill import DistillationSettings
+from automl.compression.distill import DistillationLoss, DistillationSettings
 from automl.compression.quantize import quantize_int8
 from automl.data.dataset import Dataset
 from automl.jobs.costs import export_wrapped, wrap_core
@@ -32,6 +32,13 @@ from automl.training.steps import StepLoss
 
 RUNTIMES = ("onnxruntime", "openvino")
 THREADS = (1, 2)
+
+
+def parameters(text: str) -> TrialParameters:
+    """`encoder:decoder:width` with the training that all share."""
+    encoder, decoder, width = text.split(":")
+    base = TrialParameters(learning_rate=2e-3, batch_size=8, class_weights="balanced")
+    return replace(base, encoder=encoder, decoder=decoder, decoder_width=int(width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +106,18 @@ class Bench:
         return model
 
     def taught(
-        self, student: SegmentationNet, teacher: SegmentationNet, params: TrialParameters, seed: int
-    ) -> StepLoss:
+        self,
+        student: SegmentationNet,
+        teacher: SegmentationNet,
+        params: TrialParameters,
+        seed: int,
+        settings: DistillationSettings | None = None,
+    ) -> DistillationLoss:
         """What a student minimises."""
         return teaching_loss(
             student,
             teacher,
-            settings=DistillationSettings(),
+            settings=DistillationSettings() if settings is None else settings,
             params=params,
             dataset=self.dataset,
             seed=seed,

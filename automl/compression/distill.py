@@ -64,16 +64,29 @@ class DistillationSettings:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
 
-def pixel_distillation(student_nkhw: Tensor, teacher_nkhw: Tensor, temperature: float) -> Tensor:
+def pixel_distillation(
+    student_nkhw: Tensor,
+    teacher_nkhw: Tensor,
+    temperature: float,
+    class_weights_k: Tensor | None = None,
+) -> Tensor:
     """`T^2` times the mean over pixels of KL(teacher || student) of softmaxes at temperature T.
 
+    With `class_weights_k` it is a weighted mean: a pixel weighs what the teacher expects of its
+    class, `sum_k p_k w_k` with the teacher's probabilities `p` at temperature 1.
+
     Source: Hinton et al. 2015 (arXiv:1503.02531), section 2, for each pixel as in Liu et al. 2019
-    (arXiv:1903.04197), eq. 1. Half precisions are computed in float32.
+    (arXiv:1903.04197), eq. 1; the weights are ours. Half precisions are computed in float32.
     """
+    teacher_nkhw = _full(teacher_nkhw)
     log_student = F.log_softmax(_full(student_nkhw) / temperature, dim=1)
-    log_teacher = F.log_softmax(_full(teacher_nkhw) / temperature, dim=1)
-    divergence_nkhw = log_teacher.exp() * (log_teacher - log_student)
-    return temperature**2 * divergence_nkhw.sum(1).mean()
+    log_teacher = F.log_softmax(teacher_nkhw / temperature, dim=1)
+    divergence_nhw = (log_teacher.exp() * (log_teacher - log_student)).sum(1)
+    if class_weights_k is None:
+        return temperature**2 * divergence_nhw.mean()
+    weights_k = class_weights_k.to(teacher_nkhw)
+    weights_nhw = torch.einsum("nkhw,k->nhw", teacher_nkhw.softmax(dim=1), weights_k)
+    return temperature**2 * (weights_nhw * divergence_nhw).sum() / weights_nhw.sum()
 
 
 def channel_distillation(student_nchw: Tensor, teacher_nchw: Tensor, temperature: float) -> Tensor:
@@ -127,6 +140,7 @@ class DistillationLoss(nn.Module):
             self.adapter = _adapter(student_channels, teacher_channels, seed)
         self.matching = matching
         self._recorded: RecordedTeacher | None = None
+        self._class_weights_k: Tensor | None = None
         frozen = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         self._teacher = (frozen.to(memory_format=torch.channels_last),)
 
@@ -138,6 +152,14 @@ class DistillationLoss(nn.Module):
         if self.matching is not None:
             raise ValueError("stages are matched, and those of a teacher are not recorded")
         self._recorded = recorded
+
+    def weigh(self, class_weights_k: Tensor | None) -> None:
+        """Weigh the pixels of logits by these weights of classes (K,), which are the task's own.
+
+        Without them the frequent classes, of which most pixels are, teach over what the task's
+        weights are for.
+        """
+        self._class_weights_k = class_weights_k
 
     def of_samples(self, samples_n: Tensor) -> TaskOfStep:
         """The loss of a batch of these samples."""
@@ -161,7 +183,9 @@ class DistillationLoss(nn.Module):
             teacher = self._answers(images_nchw, samples_n)
         loss = self.task_loss(student_nkhw, target_nhw)
         if settings.logit_weight > 0:
-            pixel = pixel_distillation(student_nkhw, teacher.logits_nkhw, settings.temperature)
+            pixel = pixel_distillation(
+                student_nkhw, teacher.logits_nkhw, settings.temperature, self._class_weights_k
+            )
             loss = loss + settings.logit_weight * pixel
         if settings.channel_weight > 0:
             assert teacher.features_nchw is not None

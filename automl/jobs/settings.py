@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from automl.jobs.early_stop import early_stop_of
 from automl.models.build import SegmentationNet
@@ -79,14 +80,19 @@ def _loader_workers(train: TrainSettings) -> int:
     return torch.get_num_threads() if on_gpu else 0
 
 
+def class_weights(params: TrialParameters, info: DatasetInfo) -> Tensor | None:
+    """What pixels of each class (K,) weigh in a trial's losses; None where all weigh the same."""
+    return class_weights_from(
+        info.class_pixel_share, kind=params.class_weights, num_images=info.counts["train"]
+    )
+
+
 def combined_loss(params: TrialParameters, info: DatasetInfo) -> CombinedLoss:
     """The loss of a sample: `alpha * region + (1 - alpha) * focal(gamma)`, classes weighted."""
     return CombinedLoss(
         alpha=params.alpha,
         gamma=params.gamma,
-        class_weights=class_weights_from(
-            info.class_pixel_share, kind=params.class_weights, num_images=info.counts["train"]
-        ),
+        class_weights=class_weights(params, info),
         options=LossOptions(
             region_loss=params.region_loss,
             label_smoothing=params.label_smoothing,

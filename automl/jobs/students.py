@@ -17,7 +17,7 @@ from automl.jobs.inheritance import inherit_weights
 from automl.jobs.int8_tuning import KeepGoing
 from automl.jobs.narrowing import Narrowing, narrow_and_tune
 from automl.jobs.network import build_network
-from automl.jobs.settings import combined_loss, fit_settings
+from automl.jobs.settings import class_weights, combined_loss, fit_settings
 from automl.jobs.speed import wanted_of, with_fastest, without_compiling
 from automl.jobs.teaching import Recording, mixes_of, recorded, views_for
 from automl.models.build import SegmentationNet
@@ -156,7 +156,7 @@ def teaching_loss(
         matching = FeatureMatching(
             stage_shapes(student, size), stage_shapes(teacher, size), seed=seed
         )
-    return DistillationLoss(
+    loss = DistillationLoss(
         teacher,
         task_loss=combined_loss(params, dataset.info),
         channels=(feature_channels(student), feature_channels(teacher)),
@@ -164,6 +164,8 @@ def teaching_loss(
         seed=seed,
         matching=matching,
     )
+    loss.weigh(class_weights(params, dataset.info))
+    return loss
 
 
 def distillation_settings(compress: CompressSettings) -> DistillationSettings:

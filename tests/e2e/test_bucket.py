@@ -3,12 +3,14 @@
 import http.client
 import io
 import itertools
+import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +21,16 @@ from automl.storage.manifest import OWN
 from automl.store.journal import parse_journal
 
 pytestmark = pytest.mark.slow
+
+PROBE = "127.0.0.2"
+
+
+def on_ray(test):
+    """Marks a test that starts a cluster."""
+    for warnings in ("ignore:.*:DeprecationWarning:ray", "ignore:.*:ResourceWarning"):
+        test = pytest.mark.filterwarnings(warnings)(test)
+    return pytest.mark.ray(test)
+
 
 #: No students and no INT8: what is proven here is where files go.
 SHORT = {
@@ -212,30 +224,35 @@ def test_a_killed_search_goes_on_on_another_machine_while_the_store_fails(
     assert "bundles/best: verified" in verified.stdout, verified.stderr
 
 
-@pytest.mark.ray
-@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:ray")
-@pytest.mark.filterwarnings("ignore:.*:ResourceWarning")
-def test_nodes_that_share_no_disk_search_with_a_bucket_alone(
-    search, environment, cli, tmp_path, monkeypatch
-):
+@pytest.fixture
+def nodes(environment, free_port, tmp_path, monkeypatch) -> Iterator[Callable[..., Any]]:
+    """Start a cluster, or add a node to it, under a name that its cache has as well."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    environment["AUTOML_CACHE"] = str(tmp_path / "driver")
     from automl.distributed import connection
 
     connection.prepare_environment()
     from ray.cluster_utils import Cluster
 
-    caches = {name: tmp_path / name for name in ("driver", "one", "two")}
-    environment["AUTOML_CACHE"] = str(caches["driver"])
-    head = {"num_cpus": 0, "env_vars": {"AUTOML_CACHE": str(tmp_path / "head")}}
-    nodes = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for name in ("one", "two"):
-            nodes.add_node(num_cpus=1, env_vars={"AUTOML_CACHE": str(caches[name])})
-        done = cli(*search, "--address", nodes.address)
-    finally:
-        nodes.shutdown()
+    head = {"num_cpus": 0, "dashboard_port": free_port}
+    head |= {"env_vars": {"AUTOML_CACHE": str(tmp_path / "head")}}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+
+    def add(name: str, **node: object) -> Any:
+        cluster.add_node(env_vars={"AUTOML_CACHE": str(tmp_path / name)}, **node)
+        return cluster
+
+    yield add
+    cluster.shutdown()
+
+
+@on_ray
+def test_nodes_that_share_no_disk_search_with_a_bucket_alone(search, nodes, cli, tmp_path):
+    nodes("one", num_cpus=1)
+    done = cli(*search, "--address", nodes("two", num_cpus=1).address)
     assert done.returncode == 0, done.stdout + done.stderr
+    caches = {name: tmp_path / name for name in ("driver", "one", "two")}
     assert "Ray on 3 nodes, 2 trials at a time" in done.stdout
     studies = {name: next((c / "studies").glob("*/tiny")) for name, c in caches.items()}
     on_workers = {
@@ -249,5 +266,43 @@ def test_nodes_that_share_no_disk_search_with_a_bucket_alone(
     for name in ("one", "two"):
         fetched = {path.name for path in (studies[name] / "dataset").iterdir()}
         assert fetched == {"train.arrow", "val.arrow", "test.arrow", "dataset.json"}
+    verified = cli("bundle", "verify", f"{search[-1]}/bundles/best")
+    assert verified.returncode == 0, verified.stderr
+
+
+@on_ray
+@pytest.mark.exhaustive  # six trainings by groups of two, each of which starts two processes
+@pytest.mark.timeout(900)
+def test_groups_heirs_students_seeds_and_a_probe_have_but_the_bucket_in_common(
+    search, nodes, cli, tmp_path
+):
+    file = tmp_path / "tiny.yaml"
+    text = file.read_text()
+    for plain, asked in {
+        "train: {epochs: 2}": "train: {epochs: 1, inherit: true, workers: 2, placement: spread}",
+        "students: []": "students: [{pruning_ratio: 0.3}]",
+        "batch_size: 2": "batch_size: 4",
+        "export: {golden_samples: 2}": "export: {golden_samples: 2, finalist_seeds: 1}",
+    }.items():
+        assert plain in text
+        text = text.replace(plain, asked)
+    file.write_text(text)
+    nodes("one", num_cpus=1)
+    nodes("two", num_cpus=1)
+    cluster = nodes("probe", num_cpus=0, resources={"latency_probe": 1}, node_ip_address=PROBE)
+    done = cli(*search, "--address", cluster.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"latency    on the latency_probe node {PROBE}" in done.stdout
+    store = opened(search[-1])
+    donors = [
+        json.loads(store.get_bytes(entry.key))
+        for entry in store.entries("trials")
+        if entry.key.endswith("/donor.json")
+    ]
+    assert sum(donor["trial_id"] is not None for donor in donors) == 1, "trial 1 is heir of trial 0"
+    assert not (tmp_path / "probe" / "studies").exists(), "files to be timed go through Ray"
+    manifest = json.loads(store.get_bytes("bundles/best/bundle.json"))
+    assert {seeds["count"] for seeds in manifest["further_seeds"].values()} == {1}
+    assert any("student" in entry.key for entry in store.entries("candidates"))
     verified = cli("bundle", "verify", f"{search[-1]}/bundles/best")
     assert verified.returncode == 0, verified.stderr

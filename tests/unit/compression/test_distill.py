@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -83,6 +84,28 @@ def test_pixel_distillation_is_the_mean_divergence_of_the_pixels(seed, temperatu
 
 @settings(deadline=None)
 @given(seed=seeds, temperature=temperatures)
+def test_a_pixel_weighs_what_the_teacher_expects_of_its_class(seed, temperature):
+    student, teacher = pair(seed)
+    of_classes = [0.0, 3.0, 0.5]
+    weights, losses = [], []
+    for n, y, x in itertools.product(range(2), range(2), range(3)):
+        mine, theirs = student[n, :, y, x].tolist(), teacher[n, :, y, x].tolist()
+        odds = [math.exp(z) for z in theirs]
+        weights.append(sum(w * o for w, o in zip(of_classes, odds, strict=True)) / sum(odds))
+        losses.append(loop_kl(theirs, mine, temperature))
+    expected = sum(w * kl for w, kl in zip(weights, losses, strict=True)) / sum(weights)
+    found = pixel_distillation(student, teacher, temperature, torch.tensor(of_classes))
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+def test_classes_that_weigh_the_same_are_as_without_weights():
+    student, teacher = pair(3)
+    found = pixel_distillation(student, teacher, 2.0, torch.full((3,), 7.0))
+    torch.testing.assert_close(found, pixel_distillation(student, teacher, 2.0))
+
+
+@settings(deadline=None)
+@given(seed=seeds, temperature=temperatures)
 def test_channel_distillation_is_the_mean_divergence_of_the_channels(seed, temperature):
     student, teacher = pair(seed)
     losses = [
@@ -112,6 +135,16 @@ def test_a_student_that_equals_its_teacher_only_has_the_task_left():
     loss = distillation(teacher, teacher)
     expected = task_loss(teacher(IMAGES), TARGET)
     torch.testing.assert_close(loss(teacher, IMAGES, TARGET), expected)
+
+
+def test_the_weights_of_classes_are_those_of_the_logits_term():
+    teacher, student = Net(8).eval(), Net(8).eval()
+    weights = torch.tensor([1.0, 0.1, 8.0])
+    loss = distillation(teacher, student, channel_weight=0.0, temperature=3.0)
+    loss.weigh(weights)
+    logits, teacher_logits = student(IMAGES), teacher(IMAGES)
+    expected = task_loss(logits, TARGET) + pixel_distillation(logits, teacher_logits, 3.0, weights)
+    torch.testing.assert_close(loss(student, IMAGES, TARGET), expected)
 
 
 def test_terms_add_up_by_their_weights():

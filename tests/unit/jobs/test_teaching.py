@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from automl.compression.distill import DistillationSettings
+from automl.compression.distill import DistillationSettings, pixel_distillation
 from automl.jobs import teaching
 from automl.jobs.int8_tuning import NeverStop
 from automl.jobs.network import build_network
-from automl.jobs.settings import fit_settings
+from automl.jobs.settings import class_weights, combined_loss, fit_settings
 from automl.jobs.students import teaching_loss
 from automl.jobs.teaching import Recording, forget_answers, recorded, views_for
 from automl.space.compression import CompressSettings, TeacherCache
@@ -127,3 +128,23 @@ def test_what_was_recorded_goes_when_students_are_done(make_recording, tmp_path)
     forget_answers(folder)
     assert not folder.teaching.exists()
     forget_answers(folder)
+
+
+@pytest.mark.parametrize("kind", ["none", "balanced"])
+def test_a_trials_class_weights_are_those_of_its_distillation(dataset, kind):
+    params = replace(PARAMS, class_weights=kind)
+    student, teacher = (build_network(params, dataset.info, seed=seed).eval() for seed in (1, 2))
+    loss = teaching_loss(
+        student,
+        teacher,
+        settings=DistillationSettings(channel_weight=0.0),
+        params=params,
+        dataset=dataset,
+        seed=1,
+    )
+    images = torch.randn(2, 3, *dataset.info.size, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(2, *dataset.info.size, dtype=torch.long)
+    weights = class_weights(params, dataset.info)
+    expected = combined_loss(params, dataset.info)(student(images), target)
+    expected = expected + pixel_distillation(student(images), teacher(images), 2.0, weights)
+    torch.testing.assert_close(loss(student, images, target), expected)
