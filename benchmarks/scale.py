@@ -99,9 +99,10 @@ def run_on_ray(trials: int, sampler: str) -> None:
         with Journal(Path(folder) / "journal.jsonl") as log:
             plan = plan_of(experiment_of(trials, sampler))
             conductor = Conductor(plan, log, observer=watch, clock=time.monotonic)
+            concurrent = available_cpus()
             settings = TuneSettings(
                 resources={"CPU": 1.0},
-                fleet=FixedFleet(available_cpus()),
+                fleet=FixedFleet(concurrent),
                 max_failures=1,
                 storage=Path(folder) / "ray",
             )
@@ -109,7 +110,7 @@ def run_on_ray(trials: int, sampler: str) -> None:
             run_on_tune(conductor, trivial_trial, settings)
             seconds = time.perf_counter() - started
             assert len(conductor.results()) == trials
-    print(f"{trials} trials on Ray, {settings.concurrent} at a time: {seconds:.1f} s")
+    print(f"{trials} trials on Ray, {concurrent} at a time: {seconds:.1f} s")
     print(f"to the first report:  {next(iter(watch.trials.values()))[0] - started:6.2f} s")
     print(f"the first 100 trials: {watch.rates(0, 99)}")
     print(f"the last 100 trials:  {watch.rates(trials - 100, trials - 1)}")

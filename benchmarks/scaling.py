@@ -119,11 +119,12 @@ def in_this_process(conductor: Conductor, context: JobContext, notes: Path) -> N
 
 
 def on_ray(conductor: Conductor, context: JobContext, notes: Path, *, concurrent: int) -> None:
+    from automl.distributed.fleet import FixedFleet
     from automl.distributed.tune_run import TuneSettings, run_on_tune
 
     settings = TuneSettings(
         resources={"CPU": 1.0},
-        concurrent=concurrent,
+        fleet=FixedFleet(concurrent),
         max_failures=0,
         storage=context.study_root / "ray",
     )
