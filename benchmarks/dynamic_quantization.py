@@ -33,14 +33,14 @@ NETWORKS = ("efficientnet_lite0", "pvt_v2_b0")
 OPERATORS = {"dynamic, convolutions": ["Conv"], "dynamic, linear layers": ["MatMul", "Gemm"]}
 
 
-def main():
+def main() -> None:
     warnings.simplefilter("ignore")
     for encoder in NETWORKS:
         with tempfile.TemporaryDirectory() as scratch:
             compare(encoder, Path(scratch))
 
 
-def compare(encoder, folder):
+def compare(encoder: str, folder: Path) -> None:
     spec = ModelSpec(encoder=encoder, decoder="fpn_lite", decoder_width=64)
     model = build_model(spec, num_classes=11, size=SIZE, seed=0).eval()
     files = {"float32": folder / "core.onnx"}
@@ -69,11 +69,12 @@ def compare(encoder, folder):
         print(f"  {name:<24}{ms:>8.2f}{ratio:>7.2f}x{size_mb:>7.2f}{error:>8.4f}", flush=True)
 
 
-def replaced_by_torch(model):
+def replaced_by_torch(model: nn.Module) -> str:
     """How many modules PyTorch's dynamic quantization replaces, of those that hold weights."""
     kinds = {nn.Conv2d, nn.Linear}
     present = {kind.__name__: sum(type(m) is kind for m in model.modules()) for kind in kinds}
-    changed = torch.ao.quantization.quantize_dynamic(model, kinds, dtype=torch.qint8)
+    quantize = torch.ao.quantization.quantize_dynamic
+    changed = quantize(model, kinds, dtype=torch.qint8)  # type: ignore[no-untyped-call]
     left = {kind.__name__: sum(type(m) is kind for m in changed.modules()) for kind in kinds}
     told = [f"{present[name] - left[name]} of {present[name]} {name}" for name in sorted(present)]
     return f"torch.ao.quantization.quantize_dynamic replaces {', '.join(told)}"
