@@ -48,7 +48,7 @@ def distill(
     logit_weight: Annotated[float, typer.Option(help="Weight of the logits.")] = 1.0,
     channel_weight: Annotated[
         float, typer.Option(help="Weight of the decoder's channels as distributions over space.")
-    ] = 1.0,
+    ] = 0.0,
     feature_weight: Annotated[
         float, typer.Option(help="Weight of the encoder's stages, matched by 1x1 adapters.")
     ] = 0.0,

@@ -52,7 +52,7 @@ class DistillationSettings:
     temperature: float = 2.0
     logit_weight: float = 1.0
     channel_temperature: float = 4.0
-    channel_weight: float = 1.0
+    channel_weight: float = 0.0
     feature_weight: float = 0.0
 
     def __post_init__(self) -> None:

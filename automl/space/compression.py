@@ -201,7 +201,7 @@ class CompressSettings(Settings):
     """Temperature of the per-pixel logit distillation."""
     logit_weight: NotNegative = 1.0
     """Weight of the logit distillation beside the task's loss."""
-    channel_weight: NotNegative = 1.0
+    channel_weight: NotNegative = 0.0
     """Weight of the channel-wise feature distillation beside the task's loss."""
     feature_weight: NotNegative = 0.0
     """Weight of the matching of the encoder's stages, beside the task's loss; 0: none."""

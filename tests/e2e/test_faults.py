@@ -30,7 +30,7 @@ def neighbour(environment):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
 def test_a_trial_whose_process_is_killed_is_started_again(
     environment, tiny_space, tmp_path, neighbour, workers
 ):

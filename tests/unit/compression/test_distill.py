@@ -45,7 +45,7 @@ def distillation(teacher, student, **changes):
         teacher,
         task_loss=task_loss,
         channels=(feature_channels(student), feature_channels(teacher)),
-        settings=DistillationSettings(**changes),
+        settings=DistillationSettings(**{"channel_weight": 1.0, **changes}),
         seed=0,
     )
 

@@ -20,7 +20,7 @@ from automl.training.loop import fit
 PARAMS = TrialParameters(
     encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4, augmentation="medium"
 )
-COMPRESS = CompressSettings(teacher_cache=TeacherCache(views=2))
+COMPRESS = CompressSettings(teacher_cache=TeacherCache(views=2), channel_weight=1.0)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_student_costs_no_pass_of_the_teacher_and_learns_the_same(
         loss = teaching_loss(
             model,
             recording.teacher,
-            settings=DistillationSettings(),
+            settings=DistillationSettings(channel_weight=1.0),
             params=student,
             dataset=dataset,
             seed=1,

@@ -378,7 +378,8 @@ def test_what_is_no_time_budget_is_refused(budget):
 
 def test_a_study_of_before_there_were_settings_for_speed_goes_on():
     """The key is what it was before them, and a declaration without them is read."""
-    plain = Experiment.from_json({"space": {"encoder": "resnet18"}}).to_json()
+    then = {"channel_weight": 1.0}  # the default of then
+    plain = Experiment.from_json({"space": {"encoder": "resnet18"}, "compress": then}).to_json()
     for name in ("compile", "deterministic", "loader_workers"):
         del plain["train"][name]
     assert Experiment.from_json(plain).key() == "3ca6040edc"
@@ -421,6 +422,7 @@ def test_int8_is_a_switch_or_its_gates_and_the_switch_keeps_its_short_form():
 )
 def test_studies_from_before_rungs_and_resizes_had_a_choice_keep_their_keys(compress, key):
     space = {"encoder": "resnet18", "decoder_width": {"choice": [16, 24]}}
+    compress = {"channel_weight": 1.0, **compress}  # the default of then
     assert Experiment.from_json({"space": space, "compress": compress}).key() == key
 
 

@@ -50,12 +50,13 @@ def test_the_decoder_that_needs_most_and_enlarged_logits_decide():
 
 
 def test_too_large_a_cache_is_refused_with_what_it_may_take():
-    declared = experiment(teacher_cache={"views": 3, "max_gb": 0.04})
+    declared = experiment(teacher_cache={"views": 3, "max_gb": 0.04}, channel_weight=1.0)
     with pytest.raises(UsageError) as told:
         check_teaching_room(declared, INFO)
     for part in ("3 views of 500 training images", "0.05 GB", "max_gb: 0.04", "fewer views"):
         assert part in str(told.value)
-    check_teaching_room(experiment(teacher_cache={"views": 3, "max_gb": 0.06}), INFO)
+    enough = {"views": 3, "max_gb": 0.06}
+    check_teaching_room(experiment(teacher_cache=enough, channel_weight=1.0), INFO)
 
 
 def test_without_a_cache_or_a_student_nothing_is_refused():
