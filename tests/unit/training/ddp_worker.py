@@ -104,7 +104,7 @@ class Rank:
             TinyNet(width=6, seed=7),
             task_loss=CombinedLoss(0.5, 2.0),
             channels=(8, 6),
-            settings=DistillationSettings(),
+            settings=DistillationSettings(channel_weight=1.0),
             seed=self.rank,
         )
         result = self.fit(loss=loss)
