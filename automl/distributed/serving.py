@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ _NAME = "automl"
 _WAIT_S = 0.005
 #: How long those that are being answered have when the server stops.
 _GRACE_S = 20.0
+#: What Ray Serve may take besides to say that they have ended.
+_MARGIN_S = 10.0
 _QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 
@@ -140,8 +143,23 @@ def served(settings: ServeSettings) -> Iterator[None]:
             serve.run(application, name=_NAME, route_prefix="/", logging_config=_QUIET)
             yield
         finally:
-            # Waits for what is being answered; the rest ends with the cluster, which is ours alone.
-            serve.delete(_NAME)
+            _end(lambda: serve.delete(_NAME))
+
+
+def _end(delete: Callable[[], object]) -> None:
+    """Let what is being answered end, where Ray Serve says so in time.
+
+    It asks its controller without a limit, which may never answer. All the rest ends with the
+    cluster, which is ours alone.
+    """
+
+    def ending() -> None:
+        with suppress(Exception):  # it has gone already
+            delete()
+
+    deleting = threading.Thread(target=ending, daemon=True)
+    deleting.start()
+    deleting.join(_GRACE_S + _MARGIN_S)
 
 
 def _check_port(settings: ServeSettings) -> None:

@@ -106,7 +106,7 @@ def test_many_kills_at_any_moment_change_nothing(cli, environment, tiny_space, t
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("backend", ["ray", pytest.param("local", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("backend", [pytest.param("ray", marks=pytest.mark.exhaustive), "local"])
 def test_ctrl_c_says_how_to_continue(cli, environment, tiny_space, tmp_path, backend):
     out = tmp_path / "study"
     words = ["search", "--space", str(tiny_space), "--out", str(out)]

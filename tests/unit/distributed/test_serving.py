@@ -8,6 +8,8 @@ import json
 import signal
 import socket
 import subprocess
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 from automl.bundle.loading import Bundle
 from automl.bundle.packing import pack_bundle
 from automl.bundle.service import Limits
+from automl.distributed import serving
 from automl.distributed.serving import ServeSettings, served
 from automl.errors import UsageError
 
@@ -27,7 +30,8 @@ RANDOM = np.random.default_rng(9)
 @pytest.fixture
 def environment(environment) -> dict[str, str]:
     """That of users, who say nothing of how nice Ray's workers are."""
-    return {name: value for name, value in environment.items() if name != "RAY_worker_niceness"}
+    kept = {name: value for name, value in environment.items() if name != "RAY_worker_niceness"}
+    return {**kept, "PYTHONFAULTHANDLER": "1"}
 
 
 def png(image_hwc):
@@ -128,8 +132,12 @@ def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, 
     assert "automl_batch_images_total 21.0" in counted
 
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert (rest, process.returncode) == ("serve: ended\n", 0)
+    try:
+        rest, told = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # says where each thread is
+        rest, told = process.communicate(timeout=60)
+    assert (rest, process.returncode) == ("serve: ended\n", 0), told
 
 
 def test_a_port_that_is_taken_is_told_before_ray_starts(bundle):
@@ -148,3 +156,19 @@ def test_a_port_that_is_taken_is_told_before_ray_starts(bundle):
         assert settings.url == f"http://127.0.0.1:{settings.port}"
         with pytest.raises(UsageError, match="cannot listen on 127"), served(settings):
             pass
+
+
+def test_a_server_ends_though_ray_serve_does_not_answer(monkeypatch):
+    monkeypatch.setattr(serving, "_GRACE_S", 0.01)
+    monkeypatch.setattr(serving, "_MARGIN_S", 0.01)
+    asked, never = threading.Event(), threading.Event()
+    serving._end(lambda: asked.set() or never.wait(60))
+    assert asked.is_set()
+    assert not never.is_set()
+    never.set()
+
+
+def test_a_server_waits_for_what_is_being_answered():
+    answered = []
+    serving._end(lambda: time.sleep(0.05) or answered.append(1))
+    assert answered == [1]

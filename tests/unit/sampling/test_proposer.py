@@ -59,7 +59,11 @@ def test_a_proposal_is_a_configuration_and_a_pure_function_of_what_was_told(
     assert list(params) == [name for name in lab.space.domains if name in params]
 
 
-@pytest.mark.parametrize("sampler", ["auto", *FAST])
+#: Its Gaussian process takes minutes.
+SLOW = pytest.param("auto", marks=pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize("sampler", [SLOW, *FAST])
 def test_a_killed_study_goes_on_as_if_it_had_not_been(lab, sampler):
     def fresh():
         return lab.proposer(sampler, num_trials=48)
