@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.places import here, written_here
+from automl.cli.target_options import Runtime
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def compare(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    runtime: Annotated[
-        str, typer.Option(help="What both are timed in, such as openvino (an extra).")
-    ] = "onnxruntime",
+    runtime: Runtime = "onnxruntime",
 ) -> None:
     """Tell whether one bundle is better than another, or whether that may be chance.
 

@@ -10,6 +10,7 @@ from automl.data.dataset import Dataset
 from automl.data.importing import cached_dataset
 from automl.errors import UsageError
 from automl.space.compression import Int8Settings
+from automl.stages.bench_meter import told_apart
 from automl.stages.claim import claim
 from automl.stages.quantize_subject import Subject, find_subject
 
@@ -107,6 +108,7 @@ def _claim(
 ) -> None:
     """Take the folder `out`, new, empty or of the same request: rungs of another do not compare."""
     asked = {
+        **told_apart(request.runtime, request.timed_on),
         "model": str(request.model.resolve()),
         "data": dataset.info.fingerprint,
         "runtime": request.runtime,
@@ -116,8 +118,6 @@ def _claim(
         "threads": request.threads,
         "rounds": request.rounds,
     }
-    if request.timed_on is not None:
-        asked["timed_on"] = request.timed_on
     claim(request.out, asked, source=subject.source, what="a ladder")
 
 

@@ -133,11 +133,11 @@ def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, 
 
     process.send_signal(signal.SIGINT)
     try:
-        rest, told = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # says where each thread is
-        rest, told = process.communicate(timeout=60)
-    assert (rest, process.returncode) == ("serve: ended\n", 0), told
+        rest, _ = process.communicate(timeout=60)
+    assert (rest, process.returncode) == ("serve: ended\n", 0), rest
 
 
 def test_a_port_that_is_taken_is_told_before_ray_starts(bundle):

@@ -9,7 +9,7 @@ from automl.storage.objects import MemoryObjects, UnreachableError
 from automl.store.journal import JOURNAL_NAME, Journal, parse_journal, read_journal
 
 FAULTS = st.lists(st.sampled_from([None, None, "lost", "unanswered", "half"]), max_size=40)
-#: The last attempt to write something anew leaves half of it: the spare, or the whole.
+#: In a first run the last attempt to write something leaves half of it: the spare, or the whole.
 HALF_OF_THE_SPARE = [*[None] * 5, "lost", "lost", "half"]
 HALF_OF_THE_WHOLE = [*[None] * 7, "lost", "lost", "half"]
 
