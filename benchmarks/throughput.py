@@ -8,7 +8,9 @@ Prints, for a small network on a dataset folder (images and masks as files):
    files anew each epoch, with the same augmentation; both in one process, and both with two workers
    (ours are threads, those of the plain one processes);
 2. `steps`: our training over a bare PyTorch loop, in fp32 and in bf16 (see `overhead.py`);
-3. `workers`: two data-parallel processes of one thread each over one process of one thread;
+3. `workers`: two data-parallel processes of one thread each over one process of one thread, in
+   steps of the same global batches; and two that each train on half of every batch without a word
+   to the other, which is the most that the machine has to give;
 4. `memory`: the peak of the resident memory of training by both;
 5. `cuda`: AMP against fp32, and both compiled, in images/s and memory, where there is a GPU.
 
@@ -22,6 +24,7 @@ import argparse
 import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,7 +35,7 @@ import cv2
 import numpy as np
 import torch
 from overhead import measure_steps, print_ratios
-from throughput_process import cpu_and_wall, in_processes
+from throughput_process import Team, cpu_and_wall, measured
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -88,7 +91,7 @@ class FilesDataset(TorchDataset[tuple[torch.Tensor, torch.Tensor]]):
 
 def measure_loader(dataset: Dataset, folder: Path, rounds: int) -> None:
     """Wall time with two workers, processor time without: there it is the same and steadier."""
-    for policy in ("light", "medium", "strong"):
+    for policy in ("none", "light", "medium", "strong"):
         for workers in (0, 2):
             loads: dict[str, Callable[[], object]] = {
                 "ours": partial(_walk, lambda p=policy, w=workers: _ours(dataset, p, w))
@@ -141,21 +144,33 @@ def _ratio(slow: list[float], fast: list[float]) -> str:
 
 
 def measure_workers(dataset: Dataset, rounds: int) -> None:
-    """One epoch by `fit` with the same global batches, each in fresh processes."""
-    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
-    for number in range(rounds):
-        for world in (1, 2) if number % 2 else (2, 1):
-            ranks = in_processes("rank", dataset.root, world=world)
-            slowest = {key: max(rank[key] for rank in ranks) for key in ranks[0]}
-            found[world].append(slowest)
-    for key, label in (("wall", "training epoch, wall time"), ("cpu", "processor time a rank")):
-        alone, both = ([round_[key] for round_ in found[world]] for world in (1, 2))
-        print(f"  {label:<28} {_ratio(alone, both)} x", flush=True)
+    """All stay from round to round and take turns, so that a busy machine slows each alike."""
+    with tempfile.TemporaryDirectory() as scratch:
+        teams = {
+            name: Team(kind, dataset.root, world, scratch)
+            for name, kind, world in (
+                ("alone", "apart", 1),
+                ("together", "together", 2),
+                ("apart", "apart", 2),
+            )
+        }
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in teams}
+        for number in range(rounds + 1):
+            for name in list(teams) if number % 2 else reversed(list(teams)):
+                found = teams[name].train()
+                if number:  # the first round warms up
+                    seconds[name].append(found)
+        for team in teams.values():
+            team.end()
+    for name, label in (("together", "one network"), ("apart", "without a word")):
+        for which, kind in enumerate(("wall time", "processor time a rank")):
+            alone, both = ([found[which] for found in seconds[key]] for key in ("alone", name))
+            print(f"  {label:<15} {kind:<22} {_ratio(alone, both)} x", flush=True)
 
 
 def measure_memory(dataset: Dataset, folder: Path) -> None:
     for kind, label in (("ours", "our training"), ("bare", "files, DataLoader, bare loop")):
-        peak = in_processes(kind, dataset.root, folder=folder)[0]
+        peak = measured(kind, dataset.root, folder)
         print(
             f"  {label:<30} {peak['peak_mb']:6.0f} MB, of which {peak['anonymous_mb']:.0f} MB "
             "private at the end",
@@ -207,7 +222,7 @@ def main() -> None:
                     )
                 )
         elif part == "workers":
-            measure_workers(dataset, max(2, arguments.rounds // 2))
+            measure_workers(dataset, arguments.rounds)
         elif part == "memory":
             measure_memory(dataset, arguments.data)
         else:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from automl.data.batching import EpochPlan
 from automl.data.dataset import Dataset
@@ -30,6 +29,7 @@ from automl.training.ranks import (
     compute_device,
     from_first_rank,
     global_rank,
+    over_ranks,
     share_buffers,
     world_size,
 )
@@ -140,7 +140,7 @@ class Run:
         self._progress = self._checkpoints.resume()
         self._seconds_before = self._progress.total_seconds
         self._begin_epoch()
-        self.stepper.step_module = _wrapped(step_module)
+        self.stepper.step_module = self._over_ranks()
         self._plan = self._epochs.plan(self._progress.epoch)
 
     @property
@@ -214,7 +214,7 @@ class Run:
         progress = self._progress
         if self._begin_epoch():
             # What averages gradients over ranks knows the parameters that learnt when it was made.
-            self.stepper.step_module = _wrapped(self.module)
+            self.stepper.step_module = self._over_ranks()
         # Seeding each epoch by its number makes a continued run draw what it would have drawn.
         torch.manual_seed(_epoch_seed(self._settings.seed, progress.epoch))
         loss, seconds = self.stepper.run_epoch(self.plan.batches(), progress.epoch)
@@ -266,14 +266,12 @@ class Run:
             raise TrialError(f"the report of epoch {self._progress.epoch} failed on rank 0")
         return verdict is not Verdict.CONTINUE
 
+    def _over_ranks(self) -> nn.Module:
+        held_back = self._settings.accumulate > 1 or self._epochs.pieces > 1
+        return over_ranks(self.module, held_back=held_back)
+
     def _seconds_so_far(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
-
-
-def _wrapped(step_module: TrainingStep) -> nn.Module:
-    if world_size() == 1:
-        return step_module
-    return DistributedDataParallel(step_module, gradient_as_bucket_view=True)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from automl.errors import UsageError
 
@@ -66,10 +67,27 @@ def from_first_rank(value: T) -> T:
     return carrier[0]
 
 
+def over_ranks(module: nn.Module, *, held_back: bool) -> nn.Module:
+    """`module`, with rank 0's values on every rank, and gradients that are means over the ranks.
+
+    `held_back` says that some backward passes will only add up gradients, under `no_sync`.
+    """
+    if world_size() == 1:
+        return module
+    # What the first backward pass finds of the graph holds for all: they differ in values alone.
+    # Under `no_sync` PyTorch fails to find it (pytorch/pytorch#187732).
+    wrapped = DistributedDataParallel(
+        module, gradient_as_bucket_view=True, static_graph=not held_back
+    )
+    # No step reads a buffer of rank 0, so ranks need not wait for it; `share_buffers` follows.
+    wrapped.broadcast_buffers = False
+    return wrapped
+
+
 def share_buffers(module: nn.Module) -> None:
     """Give every rank rank 0's buffers, such as the running statistics of batch norms.
 
-    DDP does so at the start of a forward pass; after the last step of an epoch it is ours to do.
+    No step does so: each rank keeps statistics of its own until they are shared.
     """
     if world_size() > 1:
         for buffer in module.buffers():

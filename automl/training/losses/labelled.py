@@ -36,9 +36,13 @@ class LabelledPixels:
 
 
 def class_sums_by_index(values_nhw: Tensor, label_nhw: Tensor, num_classes: int) -> Tensor:
-    """Fast on a CPU, where additions into one cell come one after another anyway."""
-    sums_k = values_nhw.new_zeros(num_classes)
-    return sums_k.index_add(0, label_nhw.reshape(-1), values_nhw.reshape(-1))
+    """Fast on a CPU, where additions into one cell come one after another anyway.
+
+    In single precision those of a large batch would lose whole digits, so they are in double.
+    """
+    sums_k = torch.zeros(num_classes, dtype=torch.float64, device=values_nhw.device)
+    sums_k = sums_k.index_add(0, label_nhw.reshape(-1), values_nhw.reshape(-1).double())
+    return sums_k.to(values_nhw.dtype)
 
 
 def class_sums_by_mask(values_nhw: Tensor, label_nhw: Tensor, num_classes: int) -> Tensor:

@@ -75,6 +75,27 @@ def test_both_ways_to_sum_by_class_agree(values, labels):
     )
 
 
+@pytest.mark.parametrize("sums_of", [class_sums_by_index, class_sums_by_mask])
+def test_sums_over_a_batch_of_real_size_are_those_of_double_precision(sums_of):
+    """Sums of half a million values, added one by one in single precision, would be off in the fourth digit."""
+    generator = torch.Generator().manual_seed(0)
+    values_nhw = 0.9 + 0.1 * torch.rand(12, 192, 256, generator=generator)
+    label_nhw = (torch.rand(12, 192, 256, generator=generator) < 0.01).long()
+    found = sums_of(values_nhw, label_nhw, 2)
+    wanted = [float(values_nhw[label_nhw == label].double().sum()) for label in (0, 1)]
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx(wanted, rel=3e-7)
+
+
+def test_dice_of_a_batch_of_real_size_is_that_of_double_precision():
+    generator = torch.Generator().manual_seed(1)
+    target_nhw = (torch.rand(8, 192, 256, generator=generator) < 0.02).long()
+    logits_nkhw = torch.randn(8, 2, 192, 256, generator=generator)
+    logits_nkhw.scatter_add_(1, target_nhw[:, None], torch.full_like(logits_nkhw, 9.0))
+    exact = float(dice_loss(logits_nkhw.double(), target_nhw))
+    assert float(dice_loss(logits_nkhw, target_nhw)) == pytest.approx(exact, rel=1e-3)
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1), min_size=2, max_size=12))
 def test_balanced_weights_are_one_over_the_root_and_weigh_a_random_pixel_as_one(raw):
