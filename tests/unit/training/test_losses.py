@@ -77,7 +77,7 @@ def test_both_ways_to_sum_by_class_agree(values, labels):
 
 @pytest.mark.parametrize("sums_of", [class_sums_by_index, class_sums_by_mask])
 def test_sums_over_a_batch_of_real_size_are_those_of_double_precision(sums_of):
-    """Sums of half a million values, added one by one in single precision, would be off in the fourth digit."""
+    """Half a million values, added one by one in single precision: off in the fourth digit."""
     generator = torch.Generator().manual_seed(0)
     values_nhw = 0.9 + 0.1 * torch.rand(12, 192, 256, generator=generator)
     label_nhw = (torch.rand(12, 192, 256, generator=generator) < 0.01).long()
