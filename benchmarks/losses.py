@@ -82,7 +82,7 @@ def step_ratios(dataset: Dataset, rounds: int) -> dict[str, float]:
         seconds = {}
         for name, loss in losses.items():
             started = time.process_time()
-            torch.autograd.backward(loss(network, images_nchw, batch.masks_nhw))
+            torch.autograd.backward(loss(network, images_nchw, batch.masks_nhw.long()))
             seconds[name] = time.process_time() - started
         if number > 0:  # the first round warms up
             first = next(iter(seconds.values()))

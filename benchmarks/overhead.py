@@ -117,7 +117,8 @@ def measure_steps(
     ours = our_stepper(copy.deepcopy(model), dataset, params, settings, precision)
     raw = list(islice(epoch_batches(split, batching, epoch=0), most_batches))
     prepared = [
-        (normalise(batch.images_nhwc, settings.normalisation), batch.masks_nhw) for batch in raw
+        (normalise(batch.images_nhwc, settings.normalisation), batch.masks_nhw.long())
+        for batch in raw
     ]
     bare = BareLoop(model, dataset, params, settings, precision)
     seconds: dict[str, list[float]] = {"bare": [], "steps": [], "whole": []}

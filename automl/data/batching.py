@@ -32,7 +32,7 @@ _ORDER, _AUGMENT = 0, 1  # those of the mixes: `data/mixing/layers.py`
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Images (N, H, W, 3) uint8 RGB, and masks (N, H, W) int64 with 255 where ignored.
+    """Images (N, H, W, 3) uint8 RGB, and masks (N, H, W) uint8 with 255 where ignored.
 
     After mixup the masks of the partners are the second ones, and `first_share` is what is left of
     the first images: the loss is to be mixed alike. Of fixed views `samples_n` (N,) are the numbers
@@ -277,7 +277,7 @@ class EpochPlan:
 
 def _labels(masks: Sequence[UInt8]) -> torch.Tensor:
     """Masks as one array of labels, a copy."""
-    return torch.from_numpy(np.stack(masks).astype(np.int64))
+    return torch.from_numpy(np.stack(masks))
 
 
 def _prepared(plan: EpochPlan, numbers: Sequence[int], workers: int) -> Iterator[Batch]:

@@ -85,7 +85,7 @@ def _after(batch: Batch, place: int, colours: tuple[tuple[int, int, int], ...]) 
 
 
 def _labels(mask_hw: Tensor) -> NDArray[np.uint8]:
-    labels: NDArray[np.uint8] = mask_hw.numpy().astype(np.uint8)
+    labels: NDArray[np.uint8] = mask_hw.numpy()
     return labels
 
 

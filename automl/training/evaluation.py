@@ -19,6 +19,7 @@ from automl.data.dataset import ArrowSplit
 from automl.measurement.quality import SegmentationScores, confusion_matrix, scores
 from automl.records import IGNORE, Normalisation
 from automl.training.borrowing import evaluating, on_device
+from automl.training.pieces import labels_on
 from automl.training.precision import Precision, resolve_precision
 from automl.training.ranks import compute_device, global_rank, sum_over_ranks, world_size
 from automl.training.settings import EvaluationSettings
@@ -96,7 +97,7 @@ class _Counts:
         self, model: nn.Module, batch: Batch, normalisation: Normalisation, precision: Precision
     ) -> None:
         """Count one batch."""
-        target_nhw = batch.masks_nhw.to(self._device, non_blocking=True)
+        target_nhw = labels_on(self._device, batch.masks_nhw)
         images_nhwc = batch.images_nhwc.to(self._device, non_blocking=True)
         with precision.autocast():
             logits_nkhw = model(normalise(images_nhwc, normalisation))

@@ -53,8 +53,13 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
     ]
 
 
+def labels_on(device: torch.device, mask_nhw: Tensor) -> Tensor:
+    """The labels of a mask of a batch as losses take them, int64; as bytes until they are there."""
+    return mask_nhw.to(device, non_blocking=True).long()
+
+
 def targets_of(batch: Batch) -> tuple[Tensor, ...]:
-    """The labels (N, H, W) of a batch; after mixup those of its two images."""
+    """The masks (N, H, W) of a batch; after mixup those of its two images."""
     second = batch.second_masks_nhw
     return (batch.masks_nhw,) if second is None else (batch.masks_nhw, second)
 
@@ -94,5 +99,5 @@ def _shares(loss: object, targets: list[Tensor], device: torch.device) -> list[T
 
 def _weight(loss: object, target_nhw: Tensor, device: torch.device) -> Tensor:
     if isinstance(loss, nn.Module) and isinstance(loss, WeighsPixels):
-        return loss.weight(target_nhw.to(device, non_blocking=True))
+        return loss.weight(labels_on(device, target_nhw))
     return torch.tensor(float(len(target_nhw)), device=device)

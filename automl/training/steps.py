@@ -25,7 +25,7 @@ from automl.training.evaluation import normalise
 from automl.training.layers import rest_norms
 from automl.training.ledger import LossLedger
 from automl.training.optimizers import LR_SHARE
-from automl.training.pieces import shares_of, split_batch, targets_of
+from automl.training.pieces import labels_on, shares_of, split_batch, targets_of
 from automl.training.precision import Precision
 from automl.training.remembering import Remembering
 from automl.training.resolution import scaled_batch
@@ -241,7 +241,7 @@ class Stepper:
 
     def _forward(self, batch: Batch) -> Tensor:
         images_nhwc = batch.images_nhwc.to(self.device, non_blocking=True)
-        targets_nhw = [mask.to(self.device, non_blocking=True) for mask in targets_of(batch)]
+        targets_nhw = [labels_on(self.device, mask_nhw) for mask_nhw in targets_of(batch)]
         images_nchw = normalise(images_nhwc, self.settings.normalisation)
         with self.precision.autocast():
             loss: Tensor = self.step_module(images_nchw, *targets_nhw, samples_n=batch.samples_n)

@@ -57,10 +57,10 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
     )
 
 
-def test_batches_are_uint8_images_and_int64_masks(split: ArrowSplit) -> None:
+def test_batches_are_uint8_images_and_masks(split: ArrowSplit) -> None:
     batch = epoch_of(split, BatchSettings(batch_size=4))[0]
     assert (batch.images_nhwc.dtype, batch.images_nhwc.shape) == (torch.uint8, (4, 16, 24, 3))
-    assert (batch.masks_nhw.dtype, batch.masks_nhw.shape) == (torch.int64, (4, 16, 24))
+    assert (batch.masks_nhw.dtype, batch.masks_nhw.shape) == (torch.uint8, (4, 16, 24))
     batch.images_nhwc[:] = 0  # a copy: the mapped file cannot be written
     assert numbers_in(epoch_of(split, BatchSettings(batch_size=4))[0]) == [0, 1, 2, 3]
 

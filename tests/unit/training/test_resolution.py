@@ -14,7 +14,7 @@ def batch_of(height, width, seed=0):
         images_nhwc=torch.randint(
             0, 256, (2, height, width, 3), generator=generator, dtype=torch.uint8
         ),
-        masks_nhw=torch.where(masks == 2, 255, masks),
+        masks_nhw=torch.where(masks == 2, 255, masks).to(torch.uint8),
     )
 
 
@@ -31,7 +31,7 @@ def test_half_the_size_averages_pixels_and_keeps_labels():
     assert half.images_nhwc.shape == (2, 32, 64, 3)
     assert half.images_nhwc.dtype == torch.uint8
     assert half.masks_nhw.shape == (2, 32, 64)
-    assert half.masks_nhw.dtype == torch.int64
+    assert half.masks_nhw.dtype == torch.uint8
     assert set(half.masks_nhw.unique().tolist()) == {0, 1, 255}
     # The middle of four pixels lies between them: the later one counts.
     assert torch.equal(half.masks_nhw, given.masks_nhw[:, 1::2, 1::2])
