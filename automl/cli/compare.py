@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli import view_options
 from automl.cli.places import here, written_here
 from automl.cli.target_options import Runtime
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
@@ -67,7 +68,7 @@ def compare(
         bundles=(first, second),
         data=data,
         split=options.split(split),
-        plan=options.plan(window=window, overlap=overlap, scales=tta_scales, flip=tta_flip),
+        plan=view_options.plan(window=window, overlap=overlap, scales=tta_scales, flip=tta_flip),
         seed=seed,
         threads=threads,
     )

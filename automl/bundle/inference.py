@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.bundle.loading import Bundle
-from automl.bundle.logits import LogitsSession
+from automl.errors import UsageError
 
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -85,11 +85,19 @@ class InferencePlan:
         return "; ".join(parts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a bundle is run: by a plan, with so many threads of the CPU."""
+
+    plan: InferencePlan = field(default_factory=InferencePlan)
+    threads: int = 1
+
+
 def predictor(bundle: Bundle, plan: InferencePlan, *, threads: int) -> Predict:
-    """What makes masks by the plan."""
+    """What makes masks by the plan; raises UsageError where onnx is needed and missing."""
     if plan.is_plain:
         return bundle.predict
-    logits = LogitsSession.of(bundle, threads=threads).run
+    logits = _logits(bundle, threads)
     return lambda image_hwc: predicted(logits, image_hwc, plan)
 
 
@@ -121,6 +129,19 @@ def softmax(logits_khw: Floats) -> Floats:
     powers = np.exp(logits_khw - logits_khw.max(axis=0, keepdims=True))
     shares: Floats = powers / powers.sum(axis=0, keepdims=True)
     return shares
+
+
+def _logits(bundle: Bundle, threads: int) -> Logits:
+    try:
+        import onnx  # noqa: F401, PLC0415  (a bundle alone needs none)
+    except ModuleNotFoundError as fault:
+        raise UsageError(
+            "windows and views (--window, --tta-scales, --tta-flip) need the package onnx: "
+            "pip install onnx"
+        ) from fault
+    from automl.bundle.logits import LogitsSession  # noqa: PLC0415  (imports onnx)
+
+    return LogitsSession.of(bundle, threads=threads).run
 
 
 def _view_logits(logits: Logits, image_hwc: UInt8, plan: InferencePlan, scale: float) -> Floats:
