@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 def compare(
     first: Annotated[
-        Path, typer.Argument(help="The folder of a bundle.", metavar="A", callback=here)
+        Path,
+        typer.Argument(help="The folder of a bundle, or a packed one.", metavar="A", callback=here),
     ],
     second: Annotated[
-        Path, typer.Argument(help="The folder of another.", metavar="B", callback=here)
+        Path, typer.Argument(help="Another, in either form.", metavar="B", callback=here)
     ],
     data: Annotated[
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", callback=here)],
+    bundle: Annotated[
+        Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=here)
+    ],
     data: Annotated[
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
     ],

@@ -29,7 +29,7 @@ def explain(
     """Show where a trial's network looks for a class: Grad-CAM, laid over the image.
 
     Red speaks for the class; a white line surrounds the pixels that the network gives to it. Needs
-    the trial's checkpoint, and the extra: pip install 'automl[explain]'.
+    the trial's checkpoint, and the extra: pip install 'automl\\[explain]'.
 
     Try it: automl explain results/my-study 4 --image photo.jpg --class car --out car.png
     """
