@@ -172,7 +172,7 @@ def windowed(logits: Logits, image_hwc: UInt8, window: Size, overlap: float) -> 
         total[:, rows, columns] += found * weights_hw
         shares[rows, columns] += weights_hw
     assert total is not None
-    return total / shares
+    return np.divide(total, shares, out=total)
 
 
 def _places(size: Size, window: Size, overlap: float) -> Iterator[tuple[slice, slice]]:
