@@ -1,1 +1,4 @@
-"""Bundles: written, read, verified and used; the only door to the serving runtime."""
+"""Bundles: written, read, verified and used; the door to the serving runtimes.
+
+`compression` alone opens ONNX Runtime as well.
+"""

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.bundle.inference import Predict
 from automl.bundle.inputs import Input
 from automl.bundle.loading import Bundle
 from automl.bundle.masks import mask_picture, overlay_picture
-from automl.bundle.predict import class_shares, write_picture
+from automl.bundle.predict import class_shares, mask_of, write_picture
 from automl.data.decode import read_image
 from automl.data.video import read_frames
 from automl.errors import DataError, UsageError
@@ -75,13 +76,15 @@ def predict_all(
     inputs: Sequence[Input],
     destination: Destination,
     *,
+    predict: Predict,
     tell: Callable[[str], None],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Summary:
     """Write the mask of each image, and of the frames of videos in a folder of each one's name.
 
-    An input that cannot be read, or that the model cannot be run on, is told at once and the others
-    go on. Raises UsageError where a result cannot be written, since no other one could be either.
+    `predict` makes the masks. An input that cannot be read, or that the model cannot be run on, is
+    told at once and the others go on. Raises UsageError where a result cannot be written, since no
+    other one could be either.
     """
     destination.check(inputs)
     count = len(bundle.manifest.classes)
@@ -91,7 +94,7 @@ def predict_all(
         try:
             for stem, image_hwc in _images(each, destination.every):
                 before = clock()
-                mask_hw = _predicted(bundle, image_hwc, each.path)
+                mask_hw = mask_of(predict, image_hwc, each.path)
                 summary.model_seconds += clock() - before
                 _write(bundle, stem, image_hwc, mask_hw, destination)
                 summary.num_masks += 1
@@ -109,16 +112,6 @@ def _images(source: Input, every: int) -> Iterator[tuple[Path, Image]]:
         return
     for number, frame_hwc in read_frames(source.path, every=every):
         yield source.stem / f"{number:06d}", frame_hwc
-
-
-def _predicted(bundle: Bundle, image_hwc: Image, path: Path) -> Image:
-    try:
-        return bundle.predict(image_hwc)
-    except Exception as error:  # ONNX Runtime's exceptions share no narrower base
-        height, width = image_hwc.shape[:2]
-        raise DataError(
-            f"{path}: the model cannot be run on its {width} x {height} pixels: {error}"
-        ) from error
 
 
 def _write(

@@ -33,9 +33,10 @@ def serve(
     max_mb: Annotated[int, typer.Option(min=1, help="Largest size of a job's artifacts.")] = 512,
     job_seconds: Annotated[float, typer.Option(min=1, help="Longest time of a job.")] = 600,
 ) -> None:
-    """Wait for automl benchmark --target tcp://HOST:PORT and measure, one job at a time.
+    """Wait for commands with --target tcp://HOST:PORT and measure for them, one job at a time.
 
-    Run it on the device that will serve; it needs no PyTorch. Clients prove that they know the
+    These are automl benchmark, search, quantize, prune and distill. Run it on the device that will
+    serve; it needs no PyTorch. Clients prove that they know the
     token without sending it, and every message is authenticated, but nothing is encrypted: use an
     SSH tunnel across networks that you do not trust. Ctrl-C ends it.
 

@@ -20,7 +20,10 @@ _MAX_ROUNDS = 100_000
 
 def benchmark(
     bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE...", help="Folders of bundles.", callback=here)
+        list[Path],
+        typer.Argument(
+            metavar="BUNDLE...", help="Folders of bundles, or packed ones.", callback=here
+        ),
     ],
     threads: Annotated[str, typer.Option(help="Numbers of CPU threads, such as 1,2.")] = "1",
     batch: Annotated[str, typer.Option(help="Numbers of images at once, such as 1,8.")] = "1",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli import view_options
 from automl.cli.places import here, written_here
 from automl.cli.target_options import Runtime
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 def compare(
     first: Annotated[
-        Path, typer.Argument(help="The folder of a bundle.", metavar="A", callback=here)
+        Path,
+        typer.Argument(help="The folder of a bundle, or a packed one.", metavar="A", callback=here),
     ],
     second: Annotated[
-        Path, typer.Argument(help="The folder of another.", metavar="B", callback=here)
+        Path, typer.Argument(help="Another, in either form.", metavar="B", callback=here)
     ],
     data: Annotated[
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
@@ -67,7 +69,7 @@ def compare(
         bundles=(first, second),
         data=data,
         split=options.split(split),
-        plan=options.plan(window=window, overlap=overlap, scales=tta_scales, flip=tta_flip),
+        plan=view_options.plan(window=window, overlap=overlap, scales=tta_scales, flip=tta_flip),
         seed=seed,
         threads=threads,
     )

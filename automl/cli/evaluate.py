@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automl.cli import view_options
 from automl.cli.places import here, written_here
 from automl.cli.view_options import Overlap, TtaFlip, TtaScales, Window
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", callback=here)],
+    bundle: Annotated[
+        Path, typer.Argument(help="The folder of a bundle, or a packed one.", callback=here)
+    ],
     data: Annotated[
         str, typer.Option(help="A dataset's folder, an imported one, or builtin:surface-defects.")
     ],
@@ -58,7 +61,7 @@ def evaluate(
         data=data,
         split=options.split(split),
         metrics=options.metrics(metrics),
-        plan=options.plan(window=window, overlap=overlap, scales=tta_scales, flip=tta_flip),
+        plan=view_options.plan(window=window, overlap=overlap, scales=tta_scales, flip=tta_flip),
         tolerance=options.tolerance(tolerance),
         seed=seed,
         threads=threads,

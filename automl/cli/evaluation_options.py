@@ -13,11 +13,8 @@ from automl.errors import UsageError
 from automl.records import SPLITS, Split
 
 if TYPE_CHECKING:
-    from automl.evaluation.inference import InferencePlan
     from automl.evaluation.scoring import Progress
     from automl.measurement.boundary import Tolerance
-
-_SIDES = (8, 65536)
 
 
 def split(text: str) -> Split:
@@ -49,15 +46,6 @@ def tolerance(text: str) -> Tolerance:
         ) from None
 
 
-def plan(*, window: str | None, overlap: float, scales: str | None, flip: bool) -> InferencePlan:
-    """How masks are made."""
-    from automl.evaluation.inference import InferencePlan
-
-    numbers = (1.0,) if scales is None else _scales(scales)
-    sides = None if window is None else _window(window)
-    return InferencePlan(window=sides, overlap=overlap, scales=numbers, flip=flip)
-
-
 def check_out(out: Path | None, *bundles: Path) -> None:
     """Refuse an --out that cannot be a folder of results, or that would damage a bundle."""
     if out is None:
@@ -79,33 +67,3 @@ def counting(what: str) -> Iterator[Progress]:
 
     with Console(stderr=True).status(what) as status:
         yield lambda done, total: status.update(f"{what}: {done} of {total}")
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    from automl.evaluation.inference import SCALE_LIMITS
-
-    low, high = SCALE_LIMITS
-    try:
-        numbers = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        numbers = ()
-    fits = all(low <= number <= high for number in numbers)
-    if not numbers or not fits or len(set(numbers)) < len(numbers):
-        raise UsageError(
-            f"--tta-scales: given {text!r}; allowed: different numbers from {low:g} to {high:g} "
-            "between commas, such as 0.75,1,1.25"
-        )
-    return numbers
-
-
-def _window(text: str) -> tuple[int, int]:
-    low, high = _SIDES
-    words = text.lower().split("x")
-    if len(words) != 2 or not all(
-        word.isascii() and word.isdigit() and low <= int(word) <= high for word in words
-    ):
-        raise UsageError(
-            f"--window: given {text!r}; allowed: height x width, {low} to {high} pixels each, such "
-            "as 512x512"
-        )
-    return int(words[0]), int(words[1])

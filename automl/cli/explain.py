@@ -26,10 +26,10 @@ def explain(
         str, typer.Option(help="encoder (its coarsest map) or decoder (its last).")
     ] = "encoder",
 ) -> None:
-    """Show where a trial's network looks for a class: Grad-CAM, laid over the image.
+    r"""Show where a trial's network looks for a class: Grad-CAM, laid over the image.
 
     Red speaks for the class; a white line surrounds the pixels that the network gives to it. Needs
-    the trial's checkpoint, and the extra: pip install 'automl[explain]'.
+    the trial's checkpoint, and the extra: pip install 'automl\[explain]'.
 
     Try it: automl explain results/my-study 4 --image photo.jpg --class car --out car.png
     """

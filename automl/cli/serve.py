@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from automl.bundle.limits import MAX_MB, MAX_PIXELS, MAX_WAITING
 from automl.cli.places import here
 
 
@@ -21,11 +22,11 @@ def serve(
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    max_mb: Annotated[int, typer.Option(min=1, help="Largest size of an image file.")] = 20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of an image.")] = 25_000_000,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest size of an image file.")] = MAX_MB,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of an image.")] = MAX_PIXELS,
     max_waiting: Annotated[
         int, typer.Option(min=1, help="Requests that may wait; further ones get status 503.")
-    ] = 100,
+    ] = MAX_WAITING,
     batch: Annotated[
         int, typer.Option(min=1, max=64, help="Most images of the network's size in one run.")
     ] = 1,

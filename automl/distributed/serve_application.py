@@ -12,13 +12,12 @@ from ray import serve
 from ray.serve import Application
 
 from automl.benchmark.secret import MIN_TOKEN
+from automl.bundle.limits import MAX_MB, MAX_PIXELS, MAX_WAITING
 from automl.bundle.service import Limits
 from automl.distributed.serving import BundleServer, ServeSettings
 from automl.errors import UsageError
 
 _WORDS = ("bundle", "threads", "token_file")
-#: As `automl serve` has them.
-_LIMITS = {"max_bytes": 20 << 20, "max_pixels": 25_000_000}
 
 
 def application(words: Mapping[str, str]) -> Application:
@@ -36,12 +35,16 @@ def application(words: Mapping[str, str]) -> Application:
         # Where Serve listens is Serve's to say.
         host="127.0.0.1",
         port=8000,
-        limits=Limits(**_LIMITS, token=_token(words.get("token_file"))),
+        limits=Limits(
+            max_bytes=MAX_MB << 20, max_pixels=MAX_PIXELS, token=_token(words.get("token_file"))
+        ),
         threads=threads,
         batch=1,
-        max_waiting=64,
+        max_waiting=MAX_WAITING,
     )
-    deployment = serve.deployment(BundleServer, ray_actor_options={"num_cpus": threads})
+    deployment = serve.deployment(
+        BundleServer, ray_actor_options={"num_cpus": threads}, **settings.queue()
+    )
     bound: Application = deployment.bind(settings)
     return bound
 

@@ -56,6 +56,13 @@ class ServeSettings:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    def queue(self) -> dict[str, int]:
+        """How many requests are answered at a time and how many wait, as Ray Serve names it."""
+        return {
+            "max_ongoing_requests": max(2 * self.batch, 4),
+            "max_queued_requests": self.max_waiting,
+        }
+
 
 class BundleServer:
     """The replica: reads requests, gathers images, and answers."""
@@ -133,8 +140,7 @@ def served(settings: ServeSettings) -> Iterator[None]:
         http = {"host": settings.host, "port": settings.port, "location": "HeadOnly"}
         serve.start(http_options=http, logging_config=_QUIET)
         options: dict[str, Any] = {
-            "max_ongoing_requests": max(2 * settings.batch, 4),
-            "max_queued_requests": settings.max_waiting,
+            **settings.queue(),
             "graceful_shutdown_timeout_s": _GRACE_S,
             "ray_actor_options": {"num_cpus": 0},
         }

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.bundle.inference import InferencePlan, predictor
 from automl.bundle.loading import Bundle
 from automl.bundle.manifest import Manifest
 from automl.errors import UsageError
-from automl.evaluation.inference import InferencePlan, predictor
 from automl.evaluation.pictures import PictureSet, open_pictures
 from automl.evaluation.scoring import ImageScores, Progress, Wanted, score_pictures
 from automl.evaluation.summary import class_scores

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from automl.bundle.inference import InferencePlan, Predict, predictor
 from automl.bundle.loading import Bundle
 from automl.bundle.manifest import Manifest
 from automl.errors import UsageError
-from automl.evaluation.inference import InferencePlan, Predict, predictor
 from automl.evaluation.pictures import PictureSet, open_pictures
 from automl.evaluation.scoring import (
     EXTRAS,

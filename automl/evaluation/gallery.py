@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from automl.bundle.inference import Predict
 from automl.bundle.manifest import Manifest
 from automl.bundle.masks import Colour, mask_picture
-from automl.evaluation.inference import Predict
 from automl.evaluation.pictures import PictureSet
 from automl.evaluation.scoring import ImageScores
 from automl.records import IGNORE

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.bundle.inference import Predict
 from automl.data.letterbox import Frame
-from automl.evaluation.inference import Predict
 from automl.evaluation.pictures import Picture, PictureSet
 from automl.measurement.boundary import DEFAULT_TOLERANCE, Tolerance, boundary_f1
 from automl.measurement.confusion import count_confusion

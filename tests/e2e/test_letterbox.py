@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from automl.bundle.inference import InferencePlan
 from automl.bundle.verify import verify_bundle
 from automl.evaluation.evaluate import EvaluationRequest, evaluate
-from automl.evaluation.inference import InferencePlan
 from automl.stages.format_source import find_format_source
 from automl.stages.quantize_subject import find_subject
 from automl.stages.reproduce import ReproductionRequest, plan_reproduction

@@ -92,7 +92,12 @@ def test_the_summary_adds_up(bundle, photos):
     destination = Destination(masks=photos.parent / "masks")
     told = []
     summary = predict_all(
-        opened, inputs, destination, tell=told.append, clock=lambda: float(next(ticks))
+        opened,
+        inputs,
+        destination,
+        predict=opened.predict,
+        tell=told.append,
+        clock=lambda: float(next(ticks)),
     )
     expected = np.zeros(5, np.int64)
     for name in ("a", "c"):
@@ -185,10 +190,12 @@ def test_truncated_images_are_told(bundle, tmp_path, share, suffix):
     Image.fromarray(noise(90, 70)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
+    opened = Bundle.load(bundle)
     summary = predict_all(
-        Bundle.load(bundle),
+        opened,
         [Input(path, Path("cut"))],
         Destination(masks=tmp_path / "masks"),
+        predict=opened.predict,
         tell=lambda _: None,
     )
     assert len(summary.failures) == 1

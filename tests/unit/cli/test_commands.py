@@ -145,3 +145,9 @@ def test_a_terminal_without_a_letter_is_told_its_number(monkeypatch):
     monkeypatch.setattr(entry, "app", lambda: print("\u00dcbergang", flush=True))
     entry.main()
     assert terminal.getvalue() == b"\\xdcbergang\n"
+
+
+def test_help_shows_extras_in_their_brackets():
+    """Rich takes what is in brackets for markup."""
+    shown = CliRunner().invoke(entry.app, ["explain", "--help"]).output
+    assert "pip install 'automl[explain]'" in " ".join(shown.split())

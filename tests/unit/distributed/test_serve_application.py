@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from automl.bundle.limits import MAX_WAITING
 from automl.errors import UsageError
 
 # Ray Serve's own, at import.
@@ -29,6 +30,7 @@ def test_the_manifest_names_an_application_and_words_that_there_are(tmp_path):
     (settings,) = deployment.init_args
     assert str(settings.bundle) == declared["args"]["bundle"]
     assert settings.limits.token == b"0123456789abcdef" * 2
+    assert deployment.max_queued_requests == MAX_WAITING
     threads = int(declared["args"]["threads"])
     assert settings.threads == threads
     assert declared["deployments"][0]["ray_actor_options"] == {"num_cpus": threads}

@@ -4,6 +4,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from automl.bundle.packing import pack_bundle
 from automl.cli.main import app
 from automl.errors import UsageError
 
@@ -67,3 +68,17 @@ def test_options_that_cannot_be_are_told(bundle, photos, tmp_path, monkeypatch, 
     asked = ["evaluate", str(bundle), "--data", str(photos), *given]
     with pytest.raises(UsageError, match=re.escape(told)):
         CliRunner().invoke(app, asked, catch_exceptions=False)
+
+
+def test_a_packed_bundle_is_taken_as_its_folder(cli_here, bundle, photos, tmp_path):
+    packed = tmp_path / "b.automl.zip"
+    pack_bundle(bundle, packed)
+    views = ("--data", photos, "--tta-flip")
+    folder, file = (cli_here("evaluate", given, *views) for given in (bundle, packed))
+    assert folder.returncode == 0, folder.stderr
+    assert file.stdout.splitlines()[1:] == folder.stdout.splitlines()[1:]
+    compared = cli_here("compare", packed, bundle, *views, "--split", "test", "--rounds", 2)
+    assert compared.returncode == 0, compared.stderr
+    assert "the difference may be chance" in compared.stdout
+    timed = cli_here("benchmark", packed, bundle, "--rounds", 2)
+    assert timed.returncode == 0, timed.stderr

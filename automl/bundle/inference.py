@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.bundle.loading import Bundle
-from automl.bundle.logits import LogitsSession
+from automl.errors import UsageError
 
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -85,11 +85,19 @@ class InferencePlan:
         return "; ".join(parts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a bundle is run: by a plan, with so many threads of the CPU."""
+
+    plan: InferencePlan = field(default_factory=InferencePlan)
+    threads: int = 1
+
+
 def predictor(bundle: Bundle, plan: InferencePlan, *, threads: int) -> Predict:
-    """What makes masks by the plan."""
+    """What makes masks by the plan; raises UsageError where onnx is needed and missing."""
     if plan.is_plain:
         return bundle.predict
-    logits = LogitsSession.of(bundle, threads=threads).run
+    logits = _logits(bundle, threads)
     return lambda image_hwc: predicted(logits, image_hwc, plan)
 
 
@@ -123,6 +131,19 @@ def softmax(logits_khw: Floats) -> Floats:
     return shares
 
 
+def _logits(bundle: Bundle, threads: int) -> Logits:
+    try:
+        import onnx  # noqa: F401, PLC0415  (a bundle alone needs none)
+    except ModuleNotFoundError as fault:
+        raise UsageError(
+            "windows and views (--window, --tta-scales, --tta-flip) need the package onnx: "
+            "pip install onnx"
+        ) from fault
+    from automl.bundle.logits import LogitsSession  # noqa: PLC0415  (imports onnx)
+
+    return LogitsSession.of(bundle, threads=threads).run
+
+
 def _view_logits(logits: Logits, image_hwc: UInt8, plan: InferencePlan, scale: float) -> Floats:
     size = (image_hwc.shape[0], image_hwc.shape[1])
     whole = size if plan.window is None else _at_most(plan.window, size)
@@ -151,7 +172,7 @@ def windowed(logits: Logits, image_hwc: UInt8, window: Size, overlap: float) -> 
         total[:, rows, columns] += found * weights_hw
         shares[rows, columns] += weights_hw
     assert total is not None
-    return total / shares
+    return np.divide(total, shares, out=total)
 
 
 def _places(size: Size, window: Size, overlap: float) -> Iterator[tuple[slice, slice]]:

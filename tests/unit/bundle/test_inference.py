@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from automl.bundle.loading import Bundle
-from automl.bundle.logits import LogitsSession
-from automl.evaluation.inference import (
+from automl.bundle.inference import (
     InferencePlan,
     predicted,
     predictor,
@@ -13,6 +11,8 @@ from automl.evaluation.inference import (
     softmax,
     windowed,
 )
+from automl.bundle.loading import Bundle
+from automl.bundle.logits import LogitsSession
 
 SIZES = ((32, 48), (61, 83), (20, 30), (32, 90), (100, 48), (1, 1))
 
