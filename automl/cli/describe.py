@@ -22,6 +22,7 @@ from automl.records import (
 )
 from automl.resize import ResizeMode
 from automl.sampling.choice import resolve_sampler
+from automl.space.declared import longest_warmup, never_declared
 from automl.space.search_plan import plan_of
 
 if TYPE_CHECKING:
@@ -97,9 +98,14 @@ def _schedule_notes(experiment: Experiment) -> list[str]:
     """What of a schedule has another effect than its numbers suggest."""
     search, train = experiment.search, experiment.train
     notes = []
-    if train.warmup_epochs > train.epochs / 2:
-        given = f"train.warmup_epochs {train.warmup_epochs:g}"
+    named, longest = longest_warmup(experiment.space, train)
+    if longest > train.epochs / 2:
+        given = f"{named}.warmup_epochs {longest:g}"
         notes.append(f"note       {given} is cut to half of the {train.epochs} epochs")
+    notes += [
+        f"note       train.{name} holds for no trial: space.{name} does"
+        for name in never_declared(experiment.space, train)
+    ]
     if search.min_epochs >= train.epochs > 1:
         given = f"search.min_epochs {search.min_epochs}"
         notes.append(f"note       {given} of {train.epochs} epochs: no trial can be stopped early")

@@ -44,8 +44,14 @@ from automl.jobs.applied_recipe import (
     other_learning_rate,
     other_schedule,
     other_self_distillation,
+    other_warmup,
 )
-from automl.jobs.applied_steps import other_optimizer, other_weight_decay
+from automl.jobs.applied_steps import (
+    other_accumulation,
+    other_clipping,
+    other_optimizer,
+    other_weight_decay,
+)
 from automl.jobs.live import Live, Proof, Sample
 from automl.training.loop import Run
 
@@ -64,7 +70,8 @@ def verify_applied(sample: Sample, run: Run) -> None:
             continue
         found = None if unproven.intersection(proof.needs) else proof.find(live)
         if found is not None:
-            faults[name] = f"sampled {getattr(sample.params, name)!r}, live {found}"
+            key, wanted = sample.wanted(name)
+            faults[key] = f"{wanted}, live {found}"
         if found is not None or unproven.intersection(proof.needs):
             unproven.add(name)
     precision = _other_precision(live)
@@ -145,7 +152,8 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         **{name: Proof(other_mix(name)) for name in MIXES},
         "oversample": Proof(other_oversampling),
         "optimizer": Proof(other_optimizer),
-        "schedule": Proof(other_schedule),
+        "warmup_epochs": Proof(other_warmup),
+        "schedule": Proof(other_schedule, needs=("warmup_epochs",)),
         "learning_rate": Proof(other_learning_rate, needs=("schedule",)),
         "encoder_lr_factor": Proof(other_encoder_factor, needs=("optimizer",)),
         "layer_decay": Proof(other_layer_decay, needs=("optimizer",)),
@@ -154,5 +162,7 @@ PROOFS: Mapping[str, Proof] = MappingProxyType(
         "ema_distillation": Proof(other_self_distillation, needs=("ema_decay",)),
         "weight_decay": Proof(other_weight_decay),
         "batch_size": Proof(other_batch_size),
+        "accumulate": Proof(other_accumulation),
+        "clip_norm": Proof(other_clipping),
     }
 )

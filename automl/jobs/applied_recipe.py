@@ -20,11 +20,28 @@ _READINGS = 32
 _FLAT = (0.5,) * 8
 
 
+def other_warmup(live: Live) -> str | None:
+    """The rates around the warm-up, beside the one that follows it.
+
+    They are compared with the shape that is live: whether it is the sampled one is for
+    `other_schedule` to say.
+    """
+    stepper, total = live.run.stepper, live.run.stepper.timetable.total
+    warmup = _wanted_warmup(live)
+    factor = SHAPES[stepper.settings.recipe.schedule].factor
+    for step in (0, warmup // 2, max(0, warmup - 1), min(warmup + 1, total - 1)):
+        wanted = factor(step, total, warmup) / factor(warmup, total, warmup)
+        found = _rate_at(live, step) / _rate_at(live, warmup)
+        if not equal(found, wanted):
+            rates = f"{found:.4g} times that of step {warmup + 1} instead of {wanted:.4g} times"
+            return f"at step {step + 1} of {total} a rate {rates}"
+    return None
+
+
 def other_schedule(live: Live) -> str | None:
     """The rates over the run, relative to the peak, and what flat scores do to them."""
     stepper, name = live.run.stepper, live.params.schedule
-    total = stepper.timetable.total
-    warmup = stepper.timetable.warmup_steps(stepper.settings.warmup_epochs)
+    total, warmup = stepper.timetable.total, _wanted_warmup(live)
     peak = _rate_at(live, SHAPES[name].peak(total, warmup))
     for step in range(0, total, max(1, total // _READINGS)):
         wanted, found = SHAPES[name].factor(step, total, warmup), _rate_at(live, step) / peak
@@ -123,6 +140,11 @@ def other_deep_supervision(live: Live) -> str | None:
     if not trained.issuperset(loss.heads.parameters()) or not len(loss.heads):
         return "heads that nothing trains"
     return None if equal(loss.weight, wanted) else f"{loss.weight:g}"
+
+
+def _wanted_warmup(live: Live) -> int:
+    """The steps of the warm-up that was asked for, in the epochs that are live."""
+    return live.run.stepper.timetable.warmup_steps(live.sample.steps.warmup_epochs)
 
 
 def _rate_at(live: Live, step: int) -> float:

@@ -41,10 +41,7 @@ def candidate_record(
         candidate_id=candidate_id,
         artifact=f"candidates/{candidate_id}/{ARTIFACT}",
         lineage=network.lineage,
-        params={
-            **{name: getattr(network.params, name) for name in network.params.__dataclass_fields__},
-            **network.policy_params,
-        },
+        params={**network.params.values(), **network.policy_params},
         normalisation=network.normalisation,
         measurements=sizes,
         for_size_alone=for_size_alone,

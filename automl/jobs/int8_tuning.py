@@ -69,8 +69,7 @@ class Tuning:
             epochs=self.settings.qat_epochs,
             learning_rate=params.learning_rate * _RATE_SHARE if rate is None else rate,
         )
-        sampled = {name: getattr(params, name) for name in params.__dataclass_fields__}
-        policy = self.experiment.policy({**sampled, **self.network.policy_params})
+        policy = self.experiment.policy({**params.values(), **self.network.policy_params})
         if policy is not None:
             settings = replace(settings, augmentation=policy)
         rounding = FakeQuantization(model)

@@ -13,6 +13,8 @@ from automl.jobs.applied_network import twin_of
 from automl.models.build import SegmentationNet
 from automl.models.stages import encoder_stages
 from automl.records import DatasetInfo
+from automl.space.declared import StepOptions
+from automl.space.limits import NONE
 from automl.space.parameters import TrialParameters
 from automl.space.policies.policy import Policy
 from automl.training.loop import Run
@@ -25,6 +27,7 @@ class Sample:
 
     `given` names the parameters that trained weights decide, where the trial begins with some.
     `policy` is what the sample makes of a declared augmentation policy; None for a built-in one.
+    `steps` has what is declared of the optimizer's steps where the sample says nothing.
     """
 
     params: TrialParameters
@@ -36,6 +39,15 @@ class Sample:
     given: frozenset[str] = frozenset()
     policy: Policy | None = None
     sync_batch_norm: bool = False
+    steps: StepOptions
+
+    def wanted(self, name: str) -> tuple[str, str]:
+        """The key of a parameter, and what it was to be: sampled, or declared under `train`."""
+        sampled = getattr(self.params, name)
+        if sampled is not None:
+            return name, f"sampled {sampled!r}"
+        declared = getattr(self.steps, name)
+        return f"train.{name}", f"declared {NONE if declared is None else declared}"
 
 
 @dataclass(frozen=True)

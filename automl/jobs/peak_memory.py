@@ -17,6 +17,8 @@ from automl.training.memory import MemoryMeter, is_out_of_memory
 
 #: The second step has the optimizer's state beside the gradients.
 _STEPS = 2
+#: The second batch of a step has the gradients of the first beside its own; no more comes later.
+_BATCHES = 2
 #: Networks drawn from the space, beside the default and the user's points.
 _DRAWN = 6
 _STREAM = (0x6D656D,)
@@ -50,13 +52,15 @@ def peak_memory(context: JobContext, meter: MemoryMeter) -> int:
 def _peak_of(config: TrialConfig, context: JobContext, meter: MemoryMeter) -> int:
     meter.begin()
     trainee = trainee_of(config, context)
+    batches = min(trainee.settings.accumulate, _BATCHES)
     with prepared(
         trainee.model,
         trainee.dataset,
-        replace(trainee.settings, fidelity=FULL),
+        replace(trainee.settings, fidelity=FULL, accumulate=batches),
         step_loss=trainee.loss,
     ) as run:
-        run.stepper.run_epoch(run.plan.some_batches(_STEPS), 0)
+        for _ in range(_STEPS):
+            run.stepper.run_epoch(run.plan.some_batches(batches), 0)
     return meter.peak_bytes()
 
 

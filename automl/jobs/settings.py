@@ -9,6 +9,7 @@ from automl.jobs.early_stop import early_stop_of
 from automl.models.build import SegmentationNet
 from automl.models.reading import map_channels_in
 from automl.records import DatasetInfo, Normalisation
+from automl.space.declared import step_options
 from automl.space.parameters import TrialParameters
 from automl.space.training import TrainSettings
 from automl.training.deep_supervision import DeepSupervision
@@ -30,6 +31,7 @@ def fit_settings(
     learning_rate: float | None = None,
 ) -> FitSettings:
     """The loop's settings; `epochs` and `learning_rate` replace the declared ones where given."""
+    steps = step_options(params, train)
     return FitSettings(
         epochs=train.epochs if epochs is None else epochs,
         normalisation=normalisation,
@@ -37,9 +39,9 @@ def fit_settings(
         learning_rate=params.learning_rate if learning_rate is None else learning_rate,
         weight_decay=params.weight_decay,
         optimizer=params.optimizer,
-        warmup_epochs=train.warmup_epochs,
-        accumulate=train.accumulate,
-        clip_norm=train.clip_norm,
+        warmup_epochs=steps.warmup_epochs,
+        accumulate=steps.accumulate,
+        clip_norm=steps.clip_norm,
         # Until it is measured, the usual one.
         precision="auto" if train.precision == "fastest" else train.precision,
         device=train.device,

@@ -13,6 +13,7 @@ from automl.jobs.settings import fit_settings
 from automl.jobs.speed import wanted_of, with_fastest, without_compiling
 from automl.models.build import SegmentationNet
 from automl.records import TrialConfig
+from automl.space.declared import step_options
 from automl.space.parameters import parameters_from
 from automl.space.policies.searched import resolved_policy
 from automl.space.training import TrainSettings
@@ -69,6 +70,7 @@ def trainee_of(config: TrialConfig, context: JobContext) -> Trainee:
         # Not asked of the experiment, whose answer trains: the two are compared.
         policy=resolved_policy(experiment.augmentation_policies, config.params),
         sync_batch_norm=train.sync_batch_norm,
+        steps=step_options(params, train),
     )
     return Trainee(
         dataset=dataset,

@@ -12,6 +12,9 @@ from automl.records import Scalar
 
 Kind = Literal["any", "text", "flag_or_text", "int", "float"]
 
+#: What a number that may be left out altogether is then.
+NONE = "none"
+
 #: Words that YAML 1.1 reads as a truth value and YAML 1.2 as text: never a weights file.
 _YAML_1_1_FLAGS = frozenset({"yes", "no", "on", "off", "y", "n"})
 
@@ -33,7 +36,9 @@ def is_number(value: object) -> bool:
 class Limits:
     """What one parameter may be. Bounds are inclusive unless the name says otherwise.
 
-    One that is `open` may also have a name beside its options, which the experiment declares.
+    One that is `open` may also have a name beside its options, which the experiment declares. A
+    number that is `optional` may also be `NONE`; one that is a float and `whole_ranges` may also be
+    searched over whole numbers.
     """
 
     kind: Kind
@@ -44,6 +49,20 @@ class Limits:
     high: float | None = None
     multiple: int = 1
     open: bool = False
+    optional: bool = False
+    whole_ranges: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The texts that it may be, as far as they are known beforehand."""
+        return (*self.options, NONE) if self.optional else self.options
+
+    @property
+    def ranges(self) -> tuple[str, ...]:
+        """The kinds of ranges over which it may be searched."""
+        if self.kind not in ("int", "float"):
+            return ()
+        return ("int", "float") if self.whole_ranges else (self.kind,)
 
     @property
     def allowed(self) -> str:
@@ -60,7 +79,7 @@ class Limits:
         noun = "a number" if self.kind == "float" else "a whole number"
         if self.multiple > 1:
             noun = f"a multiple of {self.multiple}"
-        return " ".join([noun, *self._bounds()])
+        return " ".join([noun, *self._bounds()]) + (f", or {NONE}" if self.optional else "")
 
     def _bounds(self) -> list[str]:
         bounds = []
@@ -76,7 +95,7 @@ class Limits:
         """Whether this parameter may have this value."""
         if self.options:
             return value in self.options or (self.open and _is_word(value))
-        if self.kind == "any":
+        if self.kind == "any" or (self.optional and value == NONE):
             return True
         if self.kind == "text":
             return _is_word(value)
@@ -96,6 +115,8 @@ class Limits:
 
     def canonical(self, value: Scalar) -> Scalar:
         """An accepted value in the one type that this parameter has: 1 becomes 1.0 for a float."""
+        if self.optional and value == NONE:
+            return value
         if self.kind == "float":
             return float(value)
         if self.kind == "int":

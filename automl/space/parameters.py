@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -19,9 +19,16 @@ from automl.space.parameter_table import PARAMETERS
 POLICY_PREFIX = "augmentation."
 
 
+#: The parameters without a default of their own: left out of a space, `train` declares them.
+DECLARED_IN_TRAIN = ("warmup_epochs", "accumulate", "clip_norm")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialParameters:
-    """A value for every parameter; raises SpaceError naming each value outside its limits."""
+    """A value for every parameter; raises SpaceError naming each value outside its limits.
+
+    Those of `DECLARED_IN_TRAIN` are None where `train` holds (`space/declared.py`).
+    """
 
     encoder: str = "mobilenetv3_small_100"
     decoder: str = "fpn_lite"
@@ -47,6 +54,7 @@ class TrialParameters:
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
+    warmup_epochs: float | None = None
     encoder_lr_factor: float = 1.0
     layer_decay: float = 1.0
     freeze_epochs: int = 0
@@ -54,12 +62,14 @@ class TrialParameters:
     ema_distillation: float = 0.0
     weight_decay: float = 1e-2
     batch_size: int = 8
+    accumulate: int | None = None
+    clip_norm: float | str | None = None
 
     def __post_init__(self) -> None:
         faults = [
             f"{name}: given {getattr(self, name)!r}; allowed: {limits.allowed}"
             for name, limits in PARAMETERS.items()
-            if not limits.accept(getattr(self, name))
+            if not limits.accept(getattr(self, name)) and not self._is_left_out(name)
         ]
         if not faults and self.ema_distillation > 0 and self.ema_decay == 0:
             faults.append(
@@ -67,6 +77,13 @@ class TrialParameters:
             )
         if faults:
             raise SpaceError("\n".join(faults))
+
+    def _is_left_out(self, name: str) -> bool:
+        return name in DECLARED_IN_TRAIN and getattr(self, name) is None
+
+    def values(self) -> dict[str, Scalar]:
+        """The value of each parameter, but of those that `train` holds."""
+        return {name: getattr(self, name) for name in PARAMETERS if not self._is_left_out(name)}
 
     def model_spec(self) -> ModelSpec:
         """What of these values determines the network before pruning."""
@@ -78,10 +95,8 @@ class TrialParameters:
         )
 
 
-#: The value of each parameter where a search space does not name it.
-DEFAULTS: Mapping[str, Scalar] = MappingProxyType(
-    {field.name: getattr(TrialParameters(), field.name) for field in fields(TrialParameters)}
-)
+#: The value of each parameter where a search space does not name it, but of those in `train`.
+DEFAULTS: Mapping[str, Scalar] = MappingProxyType(TrialParameters().values())
 
 
 def parameters_from(params: Mapping[str, Scalar]) -> TrialParameters:

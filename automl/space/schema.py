@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from automl.space.limits import Limits
+from automl.space.limits import NONE, Limits
 from automl.space.parameter_table import PARAMETERS
 from automl.space.parameters import DEFAULTS, POLICY_PREFIX
 
@@ -45,9 +45,10 @@ def mapping_schema(names: tuple[str, ...], value: Schema, description: str) -> S
 
 
 def _parameter(name: str, limits: Limits) -> Schema:
+    default = {"default": DEFAULTS[name]} if name in DEFAULTS else {}
     return {
         "description": f"{limits.description} Allowed: {limits.allowed}.",
-        "default": DEFAULTS[name],
+        **default,
         "anyOf": value_or_domain(limits),
     }
 
@@ -56,9 +57,10 @@ def value_or_domain(limits: Limits) -> list[Schema]:
     """The forms in which a parameter with these limits may be written."""
     value = _value(limits)
     forms = [value, _domain("choice", {"type": "array", "items": value, "minItems": 1}, value)]
-    if limits.kind in ("int", "float"):
-        bounds = {"type": "array", "items": value, "minItems": 2, "maxItems": 2}
-        forms.append(_domain(limits.kind, bounds, value))
+    for kind in limits.ranges:
+        number = _number(limits, kind)
+        bounds = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+        forms.append(_domain(kind, bounds, number))
     return forms
 
 
@@ -97,11 +99,17 @@ def _value(limits: Limits) -> Schema:
         return {"type": "string", "minLength": 1}
     if limits.kind == "flag_or_text":
         return {"type": ["boolean", "string"]}
+    number = _number(limits, limits.kind)
+    return {"anyOf": [{"const": NONE}, number]} if limits.optional else number
+
+
+def _number(limits: Limits, kind: str) -> Schema:
+    """A number within the limits, in a range or a value of this kind."""
     bounds = {
         "minimum": limits.low,
         "exclusiveMinimum": limits.above,
         "maximum": limits.high,
-        "multipleOf": limits.multiple if limits.kind == "int" else None,
+        "multipleOf": limits.multiple if kind == "int" else None,
     }
-    kind = "integer" if limits.kind == "int" else "number"
-    return {"type": kind, **{key: bound for key, bound in bounds.items() if bound is not None}}
+    noun = "integer" if kind == "int" else "number"
+    return {"type": noun, **{key: bound for key, bound in bounds.items() if bound is not None}}

@@ -36,12 +36,14 @@ class SearchSpace:
     def assign(self, choose: Callable[[str, Domain], Scalar]) -> dict[str, Scalar]:
         """Choose a value for each active parameter, parents before their children.
 
-        The result is in the order of declaration, whatever the conditions.
+        The result is in the order of declaration, whatever the conditions, and each value in its
+        parameter's type, whatever the domain.
         """
         chosen: dict[str, Scalar] = {}
         for name in self._order:
             if self.is_active(name, chosen):
-                chosen[name] = choose(name, self.domains[name])
+                value, limits = choose(name, self.domains[name]), self._limits[name]
+                chosen[name] = limits.canonical(value) if limits.accept(value) else value
         return {name: chosen[name] for name in self.domains if name in chosen}
 
     def default(self) -> dict[str, Scalar]:
@@ -50,13 +52,7 @@ class SearchSpace:
 
     def complete(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """A point as given, with the default of each active parameter that it leaves out."""
-
-        def given(name: str, domain: Domain) -> Scalar:
-            value = point.get(name, domain.default_value)
-            limits = self._limits[name]
-            return limits.canonical(value) if limits.accept(value) else value
-
-        return self.assign(given)
+        return self.assign(lambda name, domain: point.get(name, domain.default_value))
 
     def restrict(self, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """What of a trial's values this space describes: the active ones within their domains."""
@@ -74,6 +70,10 @@ class SearchSpace:
             and self.is_active(parent, params)
             for parent, allowed in self.domains[name].when.items()
         )
+
+    def is_unconditional(self, name: str) -> bool:
+        """Whether every configuration has a value of `name`."""
+        return name in self.domains and not self.domains[name].when
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -182,13 +182,11 @@ def _limit_faults(limits: Limits, domain: Domain) -> Iterator[Fault]:
         for index, option in enumerate(domain.options):
             if not limits.accept(option):
                 path = ("choice", index) if len(domain.options) > 1 else ()
-                yield wrong_value(path, option, limits.allowed, limits.options)
+                yield wrong_value(path, option, limits.allowed, limits.words)
         return
     kind = "int" if isinstance(domain, IntRange) else "float"
-    if limits.kind != kind:
-        allowed = (
-            "choice" if limits.kind in ("text", "flag_or_text") else f"{limits.kind} or choice"
-        )
+    if kind not in limits.ranges:
+        allowed = " or ".join([*limits.ranges, "choice"])
         yield Fault(path=(kind,), problem=f"this parameter takes {allowed}; it is {limits.allowed}")
         return
     for index, bound in enumerate((domain.low, domain.high)):

@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import PlainValidator, WithJsonSchema, model_validator
 
 from automl.space.faults import wrong_value
 from automl.space.gpu_share import GpuShare
+from automl.space.limits import NONE
+from automl.space.parameter_table import PARAMETERS
 from automl.space.pydantic_faults import raise_faults
 from automl.space.speed import SPEED_BEFORE, SpeedSettings
-from automl.space.strict import Count, NotNegative, Positive, Settings
+from automl.space.strict import Count, NotNegative, Settings
 
 #: Where the workers of one trial lie; Ray's names of its placement strategies.
 Placement = Literal["pack", "strict_pack", "spread", "strict_spread"]
+
+
+def _clip_norm(raw: Any) -> Literal["none"] | float:
+    limits = PARAMETERS["clip_norm"]
+    if raw is None or raw == NONE:
+        return "none"
+    if not limits.accept(raw):
+        raise_faults([wrong_value((), raw, limits.allowed, limits.words)])
+    return float(raw)
+
+
+ClipNorm = Annotated[
+    Literal["none"] | float,
+    PlainValidator(_clip_norm),
+    WithJsonSchema(
+        {
+            "anyOf": [{"enum": [NONE, None]}, {"type": "number", "exclusiveMinimum": 0}],
+            "description": "Largest L2 norm of all gradients together; none (or null): no bound. "
+            "For trials whose space does not name it.",
+        }
+    ),
+]
 
 
 class EarlyStopSettings(Settings):
@@ -39,11 +63,12 @@ class TrainSettings(SpeedSettings):
     as many; strict_pack: on one node; strict_spread: each on another node. What cannot be had for
     a strict one is said before the search starts."""
     warmup_epochs: NotNegative = 1.0
-    """Epochs of linear warm-up before the cosine decay; at most half of the run counts."""
+    """Epochs of linear warm-up before the schedule; at most half of the run counts. For trials
+    whose space does not name it."""
     accumulate: Count = 1
-    """Batches whose gradients are added up for one step."""
-    clip_norm: Positive = 1.0
-    """Largest norm of the gradient."""
+    """Batches whose gradients are averaged for one step. For trials whose space does not name
+    it."""
+    clip_norm: ClipNorm = 1.0
     early_stop: EarlyStopSettings | None = None
     """Whether a trial ends by itself where its mIoU on val rises no more; null: never."""
     gpu_share: GpuShare = 1.0

@@ -157,7 +157,7 @@ def _trial(path: Path) -> Subject:
         fingerprint=info.fingerprint,
         normalisation=network.normalisation,
         lineage=lineage,
-        params={name: getattr(params, name) for name in params.__dataclass_fields__},
+        params=params.values(),
         params_m=params_m,
         macs_g=macs_g,
         seeds={"study": experiment.search.seed, "split": experiment.data.split_seed},

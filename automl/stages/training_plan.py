@@ -13,7 +13,7 @@ from automl.jobs.trained import TrainedNetwork
 from automl.records import Scalar
 from automl.space.experiment import Experiment
 from automl.space.fixed import single_trial
-from automl.space.parameters import DEFAULTS
+from automl.space.parameter_table import PARAMETERS
 from automl.stages.preflight import model_faults
 from automl.stages.reproduce import recorded_experiment
 from automl.stages.starting_point import starting_point, study_and_trial
@@ -117,7 +117,7 @@ def _of_weights(request: TrainingRequest, given: Path) -> TrainingPlan:
     if fixed:
         raise UsageError(
             f"--params: {', '.join(fixed)}: the trained weights decide that; allowed with "
-            f"--continue-from: {', '.join(n for n in DEFAULTS if n not in _ARCHITECTURE)}"
+            f"--continue-from: {', '.join(n for n in PARAMETERS if n not in _ARCHITECTURE)}"
         )
     network, state = starting_point(given)
     before = Experiment.from_json(network.experiment)

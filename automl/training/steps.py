@@ -138,7 +138,7 @@ class Stepper:
         first_step = self.timetable.first_step(epoch)
         self.step_module.train()
         rest_norms(self.step_module)
-        for index, group in enumerate(_groups(batches, self.settings.accumulate)):
+        for index, group in enumerate(self.groups(batches)):
             step_started = time.perf_counter()
             step = first_step + index
             self.set_learning_rate(step)
@@ -152,6 +152,12 @@ class Stepper:
         ended = time.perf_counter()
         step_seconds += ended - step_started
         return mean_loss, EpochSeconds(train=ended - started, step=step_seconds)
+
+    def groups(self, batches: Iterable[T]) -> Iterator[list[T]]:
+        """The batches of each optimizer step; the last of an epoch may have fewer."""
+        iterator = iter(batches)
+        while group := list(islice(iterator, self.settings.accumulate)):
+            yield group
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at an optimizer step, counted from 0 over the whole run."""
@@ -215,12 +221,22 @@ class Stepper:
             mean_loss += loss.detach()
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            found = clip_grad_norm_(self.step_module.parameters(), self.settings.clip_norm)
-            norm = norm if self.scaler.is_enabled() else found
+        found = self.clip_gradients()
+        norm = norm if self.scaler.is_enabled() else found
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return mean_loss, norm
+
+    def clip_gradients(self) -> Tensor:
+        """Scale all gradients down to the largest norm together; what it was, 0 if unbounded.
+
+        Source: Pascanu et al. 2013 (arXiv:1211.5063), algorithm 1.
+        """
+        largest = self.settings.clip_norm
+        if largest is None:
+            return torch.zeros((), device=self.device)
+        return clip_grad_norm_(self.step_module.parameters(), largest)
 
     def _weighed_pieces(self, batch: Batch) -> list[tuple[Batch, Tensor | float]]:
         pieces = split_batch(batch, self.pieces)
@@ -253,9 +269,3 @@ class Stepper:
             return nullcontext()
         held_back: AbstractContextManager[None] = self.step_module.no_sync()
         return held_back
-
-
-def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while group := list(islice(iterator, size)):
-        yield group

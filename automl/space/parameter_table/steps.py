@@ -31,8 +31,15 @@ STEPS: Mapping[str, Limits] = MappingProxyType(
                 "polynomial",
                 "plateau",
             ),
-            description="Shape of the learning rate over the run, after train.warmup_epochs; "
-            "one_cycle has a warm-up of its own, plateau falls where mIoU on val does not rise.",
+            description="Shape of the learning rate over the run, after the warm-up; one_cycle has "
+            "a warm-up of its own, plateau falls where mIoU on val does not rise.",
+        ),
+        "warmup_epochs": Limits(
+            kind="float",
+            low=0.0,
+            whole_ranges=True,
+            description="Epochs over which the learning rate rises to its peak, at most half of "
+            "the run; train.warmup_epochs where it is left out.",
         ),
         "encoder_lr_factor": Limits(
             kind="float",
@@ -79,6 +86,19 @@ STEPS: Mapping[str, Limits] = MappingProxyType(
             low=1,
             high=4096,
             description="Images in a batch, over all workers of the trial.",
+        ),
+        "accumulate": Limits(
+            kind="int",
+            low=1,
+            description="Batches whose gradients are averaged for one step; train.accumulate where "
+            "it is left out.",
+        ),
+        "clip_norm": Limits(
+            kind="float",
+            above=0.0,
+            optional=True,
+            description="Largest L2 norm of all gradients together, none for no bound; "
+            "train.clip_norm where it is left out.",
         ),
     }
 )

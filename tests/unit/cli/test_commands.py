@@ -41,6 +41,29 @@ def test_errors_on_purpose_have_an_exit_code_and_no_traceback(monkeypatch, capsy
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
+def test_faults_of_the_steps_are_told_with_their_lines_and_exit_code_2(
+    monkeypatch, capsys, tmp_path
+):
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "space:\n  accumulate: {choice: [0, 2]}\n  clip_norm: nine\n"
+        "  warmup_epochs: {int: [-1, 3]}\n"
+        "train:\n  clip_norm: -1\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["automl", "space", "check", str(file)])
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    for line, fault in (
+        (2, "space.accumulate.choice[0]: given 0; allowed: a whole number >= 1"),
+        (3, 'space.clip_norm: given "nine"; allowed: a number > 0, or none; did you mean none?'),
+        (4, "space.warmup_epochs.int[0]: given -1; allowed: a number >= 0"),
+        (6, "train.clip_norm: given -1; allowed: a number > 0, or none"),
+    ):
+        assert f"{file}:{line}: {fault}" in told
+
+
 def test_the_command_to_continue_with_can_be_pasted(monkeypatch):
     words = ["search", "--space", "my space.yaml", "--overwrite", "--out", "a&b"]
     monkeypatch.setattr(sys, "argv", ["/usr/bin/automl", *words])

@@ -220,6 +220,27 @@ def test_a_plan_says_where_it_runs_and_what_follows(experiment):
             ["note       train.warmup_epochs 2.5 is cut to half of the 4 epochs"],
         ),
         (
+            {"train": {"epochs": 4}, "space": {"warmup_epochs": {"int": [0, 3]}}},
+            ["note       space.warmup_epochs 3 is cut to half of the 4 epochs"],
+        ),
+        ({"train": {"epochs": 4}, "space": {"warmup_epochs": {"choice": [0, 2]}}}, []),
+        (
+            {
+                "train": {"epochs": 4, "warmup_epochs": 3, "accumulate": 2, "clip_norm": "none"},
+                "space": {
+                    "schedule": {"choice": ["cosine", "one_cycle"]},
+                    "warmup_epochs": {"choice": [0, 2], "when": {"schedule": ["cosine"]}},
+                    "accumulate": {"choice": [1, 2]},
+                    "clip_norm": 0.5,
+                },
+            },
+            [
+                "note       train.warmup_epochs 3 is cut to half of the 4 epochs",
+                "note       train.accumulate holds for no trial: space.accumulate does",
+                "note       train.clip_norm holds for no trial: space.clip_norm does",
+            ],
+        ),
+        (
             {"train": {"epochs": 4}, "search": {"min_epochs": 4}},
             ["note       search.min_epochs 4 of 4 epochs: no trial can be stopped early"],
         ),

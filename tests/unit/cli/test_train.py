@@ -19,6 +19,14 @@ def refusal_of(words, tmp_path, environment=None):
     ("words", "told"),
     [
         (["--space", "quickstart.yaml", "--params", "gama=1"], "did you mean gamma?"),
+        (
+            ["--space", "quickstart.yaml", "--params", "warmup_epochs=-1"],
+            "--params: warmup_epochs: given '-1'; allowed: a number >= 0",
+        ),
+        (
+            ["--space", "quickstart.yaml", "--params", "accumulate=0,clip_norm=non"],
+            "--params: clip_norm: given 'non'; allowed: a number > 0, or none",
+        ),
         (["--space", "quickstart.yaml", "--ewc-lambda", "1"], "go with --continue-from"),
         (["--space", "quickstart.yaml", "--trial", "a/1"], "exclude each other"),
         (["--trial", "nowhere/4"], "nowhere is no study"),

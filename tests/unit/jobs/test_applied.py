@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn.utils import clip_grad_norm_
 
 from automl import fidelity
 from automl.compression.prune import prune
@@ -15,7 +16,9 @@ from automl.data.batching import EpochPlan
 from automl.data.subset import Subsets
 from automl.fidelity import Fidelity, Stretch
 from automl.jobs import beginning, network, trainee, trial
+from automl.jobs import settings as job_settings
 from automl.jobs.applied import PROOFS, verify_applied
+from automl.jobs.applied_recipe import other_schedule, other_warmup
 from automl.jobs.applied_steps import OPTIMIZERS
 from automl.jobs.context import torch_threads
 from automl.jobs.live import Live, Sample
@@ -28,8 +31,9 @@ from automl.models.decoders import DECODERS
 from automl.models.initialisation import redraw
 from automl.models.reading import decoder_channels_in, decoder_in, encoder_in
 from automl.records import ModelSpec, TrialStatus
+from automl.space.declared import step_options
 from automl.space.parameter_table import PARAMETERS
-from automl.space.parameters import TrialParameters
+from automl.space.parameters import DECLARED_IN_TRAIN, TrialParameters
 from automl.space.training import TrainSettings
 from automl.training import epochs, loop, steps
 from automl.training.epochs import batch_settings
@@ -38,7 +42,9 @@ from automl.training.loop import Run, prepared
 from automl.training.losses import CombinedLoss
 from automl.training.optimizers import build_optimizer
 from automl.training.precision import resolve_precision
+from automl.training.schedules import Timetable
 from automl.training.self_distillation import Tutor
+from automl.training.shapes import SHAPES
 from automl.training.steps import Stepper, SupervisedLoss
 
 BASE = TrialParameters(encoder="mobilenetv3_small_050", decoder_width=16, batch_size=4)
@@ -131,6 +137,59 @@ def recipe(**changes):
         patch.setattr(trainee, "fit_settings", other)
 
     return plant
+
+
+def stepping(**changes):
+    """Train with other options of the steps."""
+
+    def plant(patch):
+        def other(*given, **named):
+            return replace(fit_settings(*given, **named), **changes)
+
+        patch.setattr(trainee, "fit_settings", other)
+
+    return plant
+
+
+def declaring_wins(patch):
+    """Let what is declared hold, whatever was sampled."""
+
+    def other(params, train):
+        return step_options(replace(params, **dict.fromkeys(DECLARED_IN_TRAIN)), train)
+
+    patch.setattr(job_settings, "step_options", other)
+
+
+def stepping_with_each_batch(patch):
+    patch.setattr(Stepper, "groups", lambda _self, batches: ([batch] for batch in batches))
+
+
+def planning_a_step_a_batch(patch):
+    honest = epochs.TrainingEpochs.timetable.func
+
+    def other(self):
+        planned = honest(self).steps
+        return Timetable(tuple(steps * self._settings.accumulate for steps in planned))
+
+    patch.setattr(epochs.TrainingEpochs, "timetable", property(other))
+
+
+def never_clipping(patch):
+    patch.setattr(Stepper, "clip_gradients", lambda _self: torch.zeros(()))
+
+
+def clipping_each_by_itself(patch):
+    def other(self):
+        parameters = self.step_module.parameters()
+        norms = [clip_grad_norm_(p, self.settings.clip_norm) for p in parameters]
+        return torch.stack(norms).norm()
+
+    patch.setattr(Stepper, "clip_gradients", other)
+
+
+def warming_up_at_the_peak(patch):
+    """Learn at the full rate from the first step on, whatever the settings say."""
+    patch.setattr(Stepper, "_warmup_steps", property(lambda self: self.timetable.warmup_steps(0.0)))
 
 
 SELF_TAUGHT = {"ema_decay": 0.99, "ema_distillation": 0.5}
@@ -331,6 +390,16 @@ FAULTS = {
     "schedule, deaf": ({"schedule": "plateau"}, ignoring_flat_scores),
     "schedule, flat": ({"schedule": "plateau"}, recipe(schedule="constant")),
     "schedule, unasked": ({}, recipe(schedule="constant")),
+    "warmup_epochs": ({"warmup_epochs": 1.0}, stepping(warmup_epochs=0.0)),
+    "warmup_epochs, none": ({"warmup_epochs": 0.0}, stepping(warmup_epochs=1.0)),
+    "warmup_epochs, a step more": ({"warmup_epochs": 0.5}, stepping(warmup_epochs=1.0)),
+    "warmup_epochs, a step less": ({"warmup_epochs": 1.0}, stepping(warmup_epochs=0.5)),
+    "warmup_epochs, as declared": ({"warmup_epochs": 0.0}, declaring_wins),
+    "warmup_epochs, said only": ({"warmup_epochs": 1.0}, warming_up_at_the_peak),
+    "warmup_epochs, of a schedule": (
+        {"warmup_epochs": 1.0, "schedule": "polynomial", "learning_rate": 0.02},
+        stepping(warmup_epochs=0.0),
+    ),
     "encoder_lr_factor": ({"encoder_lr_factor": 0.1}, recipe(encoder_lr_factor=1.0)),
     "encoder_lr_factor, other": (
         {"encoder_lr_factor": 0.1, "layer_decay": 0.8},
@@ -372,6 +441,18 @@ FAULTS = {
     "weight_decay": ({"weight_decay": 0.05}, optimizing(weight_decay=0.0)),
     "weight_decay, of biases": ({"weight_decay": 0.05}, decaying_everything),
     "batch_size": ({"batch_size": 4}, batching(batch_size=2)),
+    "accumulate": ({"accumulate": 2}, stepping(accumulate=1)),
+    "accumulate, other": ({"accumulate": 2}, stepping(accumulate=3)),
+    "accumulate, none": ({"accumulate": 1}, stepping(accumulate=2)),
+    "accumulate, as declared": ({"accumulate": 2}, declaring_wins),
+    "accumulate, said only": ({"accumulate": 2}, stepping_with_each_batch),
+    "accumulate, not planned": ({"accumulate": 2}, planning_a_step_a_batch),
+    "clip_norm": ({"clip_norm": 0.5}, stepping(clip_norm=None)),
+    "clip_norm, other": ({"clip_norm": 0.5}, stepping(clip_norm=1.0)),
+    "clip_norm, none": ({"clip_norm": "none"}, stepping(clip_norm=1e6)),
+    "clip_norm, as declared": ({"clip_norm": 0.5}, declaring_wins),
+    "clip_norm, said only": ({"clip_norm": 0.5}, never_clipping),
+    "clip_norm, of each tensor": ({"clip_norm": 0.5}, clipping_each_by_itself),
 }
 
 
@@ -413,6 +494,60 @@ def test_an_ignored_parameter_fails_the_trial_by_its_name(
     assert "; " not in end.reason
 
 
+@pytest.mark.parametrize(
+    ("train", "changes", "told"),
+    [
+        (
+            {"warmup_epochs": 1},
+            {"warmup_epochs": 0.0},
+            "warmup_epochs: declared 1.0, live at step 1 of 4 a rate 3.883 times that of step 3",
+        ),
+        ({}, {"accumulate": 2}, "accumulate: declared 1, live 2 batches a step"),
+        ({"clip_norm": 3}, {"clip_norm": 1.0}, "clip_norm: declared 3.0, live a norm of 1"),
+        ({"clip_norm": "none"}, {"clip_norm": 2.0}, "clip_norm: declared none, live a norm of 2"),
+        ({}, {"clip_norm": None}, "clip_norm: declared 1.0, live no bound"),
+    ],
+)
+def test_a_declared_option_of_the_steps_without_effect_is_named(
+    train, changes, told, context, config, recorder
+):
+    heard = recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        stepping(**changes)(patch)
+        run_trial(config(), context(train={"epochs": 2, "device": "cpu", **train}), heard)
+    reason = heard.messages[-1].reason
+    assert reason.startswith(f"TrialError: without effect: train.{told}")
+    assert "; " not in reason
+
+
+def test_the_proof_of_a_schedule_asks_the_sample_for_the_warm_up(dataset):
+    """A stepper whose settings and rates agree on another warm-up is no proof of the sampled."""
+    live = prove(replace(BASE, warmup_epochs=1.0), dataset)
+    lie = replace(live.run.stepper.settings, warmup_epochs=0.0)
+    live.run.stepper.settings = lie
+    assert other_schedule(live) is not None
+    assert other_warmup(live) is not None
+
+
+def test_no_gradient_is_left_of_the_proof_of_clipping(dataset):
+    run = prove(replace(BASE, clip_norm=0.5, deep_supervision=0.4), dataset).run
+    assert all(parameter.grad is None for parameter in run.module.parameters())
+
+
+@pytest.mark.parametrize("clip_norm", [1e-6, 3.0, 1e30, "none"])
+def test_bounds_of_any_size_pass(clip_norm, dataset):
+    prove(replace(BASE, clip_norm=clip_norm), dataset)
+
+
+@pytest.mark.parametrize("schedule", SHAPES)
+@pytest.mark.parametrize("epochs", [1, 2, 7])
+def test_any_warm_up_with_any_schedule_and_accumulation_passes(schedule, epochs, dataset):
+    train = TrainSettings(epochs=epochs, device="cpu")
+    for warmup, accumulate in ((0.0, 1), (0.3, 1), (1.0, 2), (2.5, 1), (50.0, 3)):
+        params = replace(BASE, batch_size=3, schedule=schedule, warmup_epochs=warmup)
+        prove(replace(params, accumulate=accumulate), dataset, train=train)
+
+
 @pytest.mark.parametrize("fault", [name for name in FAULTS if "download" not in name])
 def test_the_same_samples_pass_where_nothing_is_ignored(fault, sampled, dataset):
     params = replace(BASE, **sampled(FAULTS[fault][0]))
@@ -422,7 +557,13 @@ def test_the_same_samples_pass_where_nothing_is_ignored(fault, sampled, dataset)
 def prove(params, dataset, *, train=None, seed=3):
     train = TrainSettings(epochs=2, device="cpu") if train is None else train
     settings = fit_settings(params, train, normalisation=dataset.info.normalisation, seed=seed)
-    sample = Sample(params=params, seed=seed, precision=train.precision, info=dataset.info)
+    sample = Sample(
+        params=params,
+        seed=seed,
+        precision=train.precision,
+        info=dataset.info,
+        steps=step_options(params, train),
+    )
     model = build_network(params, dataset.info, seed=seed)
     loss = deeply_supervised(
         supervised_loss(params, dataset.info), model, params, dataset.info, seed

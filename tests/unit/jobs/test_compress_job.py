@@ -92,6 +92,13 @@ def test_a_student_learns_from_its_teacher_alone_and_with_all_layers():
     assert student.ema_distillation == 0
 
 
+def test_a_student_steps_as_its_teacher_did():
+    sampled = {"warmup_epochs": 0.5, "accumulate": 2, "clip_norm": "none"}
+    student = student_parameters(parameters_from(sampled), Student())
+    assert {name: student.values()[name] for name in sampled} == sampled
+    assert not set(sampled) & set(student_parameters(parameters_from({}), Student()).values())
+
+
 def quality(miou=0.5):
     return Quality(miou=miou, iou={"ground": 0.9, "red": 0.1})
 

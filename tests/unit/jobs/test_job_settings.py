@@ -50,6 +50,7 @@ CHANGES = {
     "optimizer": ("sgd", "fit"),
     "learning_rate": (2e-3, "fit"),
     "schedule": ("one_cycle", "fit"),
+    "warmup_epochs": (0.5, "fit"),
     "encoder_lr_factor": (0.1, "fit"),
     "layer_decay": (0.5, "fit"),
     "freeze_epochs": (2, "fit"),
@@ -57,6 +58,8 @@ CHANGES = {
     "ema_distillation": (0.5, "fit"),
     "weight_decay": (0.0, "fit"),
     "batch_size": (16, "fit"),
+    "accumulate": (2, "fit"),
+    "clip_norm": (0.25, "fit"),
 }
 
 
@@ -122,6 +125,30 @@ def test_every_training_setting_is_applied(name, value, dataset):
     others = by_backend | {"inherit", "compile", "deterministic"}
     passed_on = {*asdict(fit), *asdict(fit.recipe)}
     assert set(TrainSettings.model_fields) - passed_on == others
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "sampled", "live"),
+    [
+        ("warmup_epochs", 2.0, 0.0, 0.0),
+        ("accumulate", 4, 1, 1),
+        ("clip_norm", 3.0, 0.5, 0.5),
+        ("clip_norm", 3.0, "none", None),
+        ("clip_norm", "none", 2.0, 2.0),
+        ("clip_norm", "none", None, None),
+        ("warmup_epochs", 2.0, None, 2.0),
+        ("accumulate", 4, None, 4),
+    ],
+)
+def test_a_sampled_option_of_the_steps_holds_and_else_the_declared_one(
+    name, declared, sampled, live, dataset
+):
+    train = TrainSettings(**{name: declared})
+    params = replace(BASE, **{name: sampled})
+    fit = fit_settings(params, train, normalisation=dataset.info.normalisation, seed=0)
+    assert getattr(fit, name) == live
+    others = {"warmup_epochs", "accumulate", "clip_norm"} - {name}
+    assert all(getattr(fit, other) == getattr(train, other) for other in others)
 
 
 def test_norms_over_all_workers_are_a_part_of_the_recipe(dataset):

@@ -1,10 +1,12 @@
 """What a study's trainings take of a GPU's memory; the GPU is a list of numbers."""
 
+import pytest
 import torch
 
 from automl.jobs import peak_memory as module
 from automl.jobs.peak_memory import networks_to_measure, peak_memory
 from automl.space.experiment import Experiment
+from automl.training.steps import Stepper
 
 SPACE = {
     "encoder": "mobilenetv3_small_050",
@@ -75,3 +77,20 @@ def test_what_is_measured_are_steps_of_the_training_itself(context, monkeypatch)
     peak_memory(context(space=SPACE, train={"epochs": 2, "device": "cpu"}), Meter(1))
     assert {settings.batch_size for settings in stepped} == {4}
     assert {settings.precision for settings in stepped} == {"auto"}
+
+
+@pytest.mark.parametrize(("accumulate", "groups"), [(1, [1, 1]), (2, [2, 2]), (8, [2, 2])])
+def test_two_steps_of_two_batches_at_most_are_measured(accumulate, groups, context, monkeypatch):
+    """The second batch of a step is met by the gradients of the first; a third adds nothing."""
+    measured = []
+
+    def counted(self, group):
+        measured.append(len(group))
+        return torch.zeros(()), torch.zeros(())
+
+    monkeypatch.setattr(Stepper, "_optimize", counted)
+    space = {**SPACE, "decoder_width": 16, "batch_size": 2, "accumulate": accumulate}
+    of = context(space=space, train={"epochs": 2, "device": "cpu", "accumulate": 4})
+    assert peak_memory(of, Meter(7)) == 7
+    assert measured[:2] == groups
+    assert len(measured) == 14

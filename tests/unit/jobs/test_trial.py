@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -47,6 +49,32 @@ def test_a_trial_that_ends_early_is_complete_and_says_so(context, config, record
     run_trial(config(), context(train=train), again)
     assert again.kinds == ["costs", "epoch", "end"]
     assert (again.messages[1].epoch, again.messages[-1].reason) == (3, told)
+
+
+def scores_of(sample, trained, recorder):
+    heard = recorder()
+    run_trial(sample, trained, heard)
+    assert heard.messages[-1].status is TrialStatus.COMPLETED, heard.messages[-1].reason
+    return [message.metrics for message in heard.messages if message.kind == "epoch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sampled", "declared"),
+    [("warmup_epochs", 0.0, 1.0), ("accumulate", 2, 1), ("clip_norm", 1e-3, "none")],
+)
+def test_a_sampled_option_of_the_steps_trains_as_the_same_one_declared(
+    name, sampled, declared, context, config, recorder
+):
+    def trained(params, value):
+        train = {"epochs": 2, "device": "cpu", name: value}
+        of = context(train=train)
+        of = replace(of, study_root=of.study_root / f"{name}-{value}-{len(params)}")
+        return scores_of(config(**params), of, recorder)
+
+    usual, other = trained({}, declared), trained({}, sampled)
+    assert usual != other
+    assert trained({name: sampled}, declared) == other
+    assert trained({name: declared}, sampled) == usual
 
 
 def test_a_stopped_trial_leaves_its_end_to_who_stopped_it(context, config, recorder):

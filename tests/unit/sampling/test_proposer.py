@@ -287,3 +287,24 @@ def test_proposing_loads_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
     only = "import sys, automl.sampling.choice; assert 'optuna' not in sys.modules"
     subprocess.run([sys.executable, "-c", only], check=True)
+
+
+@pytest.mark.parametrize("sampler", STARTUP)
+def test_whole_epochs_and_no_clipping_are_proposed_and_learnt_from(lab, sampler):
+    """Whole numbers of a parameter that is no whole number, and a word among numbers."""
+    space = parse_space(
+        {
+            "encoder": {"choice": ["small", "large"]},
+            "learning_rate": {"float": [1e-4, 1e-2], "log": True},
+            "pruning_ratio": 0.0,
+            "warmup_epochs": {"int": [0, 3]},
+            "clip_norm": {"choice": ["none", 0.5, 1.0]},
+        }
+    )
+    proposer = lab.proposer(sampler, space=space)
+    for number in range(24 if sampler == "gp" else 80):
+        params = proposer.propose(number)
+        assert params == space.complete(params) == space.restrict(params)
+        assert isinstance(params["warmup_epochs"], float)
+        assert canonical_json(params) == canonical_json(space.complete(params))
+        lab.tell(proposer, lab.calls(number, params))

@@ -143,7 +143,16 @@ def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
         ({"data": {"size": [0, 96]}}, ["data.size[0]: given 0; allowed: >= 32"]),
         ({"data": {"size": [96]}}, ["data.size[1]: missing, and it has no default"]),
         ({"train": {"epochs": "3"}}, ['train.epochs: given "3"; allowed: a whole number']),
-        ({"train": {"clip_norm": float("nan")}}, ["train.clip_norm: given NaN; allowed: a finite"]),
+        (
+            {"train": {"clip_norm": float("nan")}},
+            ["train.clip_norm: given NaN; allowed: a number > 0, or none"],
+        ),
+        (
+            {"train": {"clip_norm": "nono"}},
+            ['train.clip_norm: given "nono"; allowed: a number > 0, or none; did you mean none?'],
+        ),
+        ({"train": {"clip_norm": 0}}, ["train.clip_norm: given 0; allowed: a number > 0, or none"]),
+        ({"train": {"clip_norm": True}}, ["train.clip_norm: given true; allowed: a number > 0"]),
         ({"train": {"epochs": True}}, ["train.epochs: given true; allowed: a whole number"]),
         (
             {"train": {"loader_workers": -1}},

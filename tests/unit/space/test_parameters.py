@@ -8,13 +8,21 @@ from automl.errors import SpaceError
 from automl.records import ModelSpec
 from automl.space.limits import nearest
 from automl.space.parameter_table import PARAMETERS
-from automl.space.parameters import DEFAULTS, TrialParameters, parameters_from
+from automl.space.parameters import (
+    DECLARED_IN_TRAIN,
+    DEFAULTS,
+    TrialParameters,
+    parameters_from,
+)
+from automl.space.training import TrainSettings
 
 
 def test_every_parameter_has_limits_a_description_and_an_accepted_default():
-    assert list(PARAMETERS) == [field.name for field in fields(TrialParameters)] == list(DEFAULTS)
+    assert list(PARAMETERS) == [field.name for field in fields(TrialParameters)]
+    assert list(DEFAULTS) == [name for name in PARAMETERS if name not in DECLARED_IN_TRAIN]
     for name, limits in PARAMETERS.items():
-        assert limits.accept(DEFAULTS[name])
+        default = getattr(TrainSettings(), name) if name in DECLARED_IN_TRAIN else DEFAULTS[name]
+        assert limits.accept(default)
         assert limits.description.endswith(".")
 
 

@@ -136,6 +136,15 @@ def test_point_faults_name_what_is_unknown_out_of_domain_or_inactive():
         ({"decoder_width": IntRange(low=16, high=64)}, "step: given 1; allowed: a multiple of 8"),
         ({"decoder_width": IntRange(low=8, high=64, step=8)}, r"decoder_width.int\[0\]: given 8"),
         ({"gamma": IntRange(low=0, high=2)}, "gamma.int: this parameter takes float"),
+        ({"accumulate": FloatRange(low=1.0, high=2.0)}, "accumulate.float: .* takes int or choice"),
+        ({"accumulate": IntRange(low=0, high=2)}, r"accumulate.int\[0\]: given 0; .* number >= 1"),
+        ({"warmup_epochs": IntRange(low=-1, high=2)}, r"warmup_epochs.int\[0\]: given -1"),
+        (
+            {"clip_norm": Choice(options=("nine", 0.5))},
+            r"clip_norm.choice\[0\]: given .nine.; allowed: a number > 0, or none; did you mean",
+        ),
+        ({"clip_norm": FloatRange(low=0.0, high=1.0)}, r"clip_norm.float\[0\]: given 0.0"),
+        ({"clip_norm": Choice(options=(0.0,))}, "clip_norm: given 0.0; allowed: a number > 0, or"),
         ({"encoder": FloatRange(low=0.0, high=2.0)}, "encoder.float: this parameter takes choice"),
         (
             {"alpha": FloatRange(low=0.0, high=2.0)},
