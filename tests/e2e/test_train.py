@@ -152,8 +152,8 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(
     alone = cli(*words, "alone", "--out", "x")
     assert alone.returncode == 2
     assert "a bundle alone holds no weights that can be trained" in alone.stderr
-    moved = cli(*words, shutil.copytree(tmp_path / "old" / "weights", tmp_path / "w"), "--out", "y")
-    assert moved.returncode == 0, moved.stdout + moved.stderr
+    shutil.copytree(tmp_path / "old" / "weights", tmp_path / "moved")
+    check_one_class(cli, tmp_path)
 
 
 def check_normalisation(study, trial_id, expected):
@@ -162,6 +162,23 @@ def check_normalisation(study, trial_id, expected):
         subject, (network, state) = find_subject(path), starting_point(path)
         assert to_json(subject.normalisation) == to_json(network.normalisation) == expected
         assert state.keys() == subject.trainable.network.model.state_dict().keys()
+
+
+def check_one_class(cli, tmp_path):
+    """ROOT/moved goes on with data that holds one of its classes alone, and says so."""
+    keep_one_class(shutil.copytree(tmp_path / "new", tmp_path / "sparse"))
+    rare = "class_weights=balanced,oversample=effective,copy_paste=0.5"
+    words = ["train", "--data", "sparse", "--epochs", 1, "--continue-from", "moved"]
+    sparse = cli(*words, "--params", rare, "--out", "sparser")
+    assert sparse.returncode == 0, sparse.stdout + sparse.stderr
+    assert "class 'high' is absent from train: nothing more is learnt of it" in sparse.stdout
+    report = json.loads((tmp_path / "sparser" / "continual.json").read_text())
+    old, new = report["scores"]
+    assert {"iou.low", "iou.high"} <= old["after"].keys()
+    assert new["after"]["iou.low"] == new["after"]["miou"] > 0
+    assert "iou.high" not in new["before"] | new["after"]
+    repeated = cli("reproduce", "sparser", 0)
+    assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
 
 
 def explained_with(root, monkeypatch):
@@ -182,6 +199,13 @@ def explained_with(root, monkeypatch):
     )
     (how,) = used
     return how
+
+
+def keep_one_class(root):
+    """Masks that hold nothing but `low`, under another value than the one of the old data."""
+    (root / "dataset.yaml").write_text("name: sparse\nclasses: {0: high, 4: low}\n")
+    for file in root.glob("*/masks/*.png"):
+        Image.open(file).point(lambda _: 4).save(file)
 
 
 def darken(root):

@@ -13,8 +13,8 @@ from automl.jobs.trained import TrainedNetwork
 from automl.records import DatasetInfo, Normalisation, TrialConfig, to_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
-from automl.stages.explain import ExplanationRequest, explain
 from automl.stages import grad_cam
+from automl.stages.explain import ExplanationRequest, explain
 from automl.stages.grad_cam import heat_of
 from automl.stages.reproduce import recorded_experiment
 from automl.store.journal import Journal
