@@ -138,16 +138,19 @@ def _fisher(study: Study, start: Start, old: Dataset) -> dict[str, Tensor]:
     device = compute_device(study.experiment.train.device)
     model = rebuilt(start.network, start.state)
     with on_device(model, device):
-        images = _normalised_images(old, start, device)
-        found = fisher_diagonal(model, images, seed=study.experiment.search.seed)
+        samples = _normalised_samples(old, start, device)
+        found = fisher_diagonal(model, samples, seed=study.experiment.search.seed)
     return {name: value.cpu() for name, value in found.items()}
 
 
-def _normalised_images(old: Dataset, start: Start, device: torch.device) -> Iterator[Tensor]:
+def _normalised_samples(
+    old: Dataset, start: Start, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     split = old.split("train")
     for row in np.linspace(0, len(split) - 1, _num_fisher_images(old)).round().astype(int):
         image_1hwc = torch.from_numpy(np.array(split.image(int(row)))[None]).to(device)
-        yield normalise(image_1hwc, start.network.normalisation)
+        mask_1hw = torch.from_numpy(np.array(split.mask(int(row)))[None]).to(device)
+        yield normalise(image_1hwc, start.network.normalisation), mask_1hw
 
 
 def _num_fisher_images(old: Dataset) -> int:

@@ -32,7 +32,7 @@ def request_for(data):
 
 @pytest.fixture
 def subject(monkeypatch):
-    def look(source, **_):
+    def look(source, *_, **__):
         raise LookedForError(source)
 
     experiment = SimpleNamespace(data=SimpleNamespace(source="the study's"))
