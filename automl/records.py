@@ -153,6 +153,12 @@ class DatasetInfo:
     ignore_index: int | None = None
     resize: Resize = STRETCH
 
+    @property
+    def absent_from_train(self) -> tuple[str, ...]:
+        """The classes that no image of train holds."""
+        images = self.class_images["train"]
+        return tuple(name for name, held in zip(self.classes, images, strict=True) if held == 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialConfig:

@@ -100,6 +100,8 @@ def _params(experiment: Experiment, named: str) -> Mapping[str, Scalar]:
 
 
 def _plan_lines(plan: CrossValidation) -> list[str]:
+    from automl.stages.cross_validate import optimism
+
     info, train = plan.folds.dataset.info, plan.experiment.train
     params = ", ".join(f"{name} {_shown(value)}" for name, value in plan.params.items())
     sizes = sorted({plan.folds.size(fold) for fold in range(plan.num_folds)})
@@ -109,6 +111,7 @@ def _plan_lines(plan: CrossValidation) -> list[str]:
         f"data       {info.name}: {plan.num_folds} folds of {images} images, from train and val",
         f"config     {params}",
         f"training   {train.epochs} epochs a fold, seed {plan.seed}, CPU threads {plan.threads}",
+        *(f"warning    {note}" for note in optimism(plan)),
         "",
         f"fold  images  {metric}",
         *(_fold_line(plan, fold, metric, plan.done[fold]) for fold in sorted(plan.done)),

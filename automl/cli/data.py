@@ -44,7 +44,8 @@ def check(
     from automl.cli.resize_option import resize_of
     from automl.data.check import check_folder
     from automl.data.dataset import is_dataset
-    from automl.data.importing import BUILTINS, check_size, check_source, local_source
+    from automl.data.import_cache import BUILTINS
+    from automl.data.importing import check_size, check_source, local_source
     from automl.data.letterbox import Frame
 
     wanted = resize_of(resize)
@@ -67,7 +68,8 @@ def _tell_imported(
 ) -> None:
     """Describe a dataset that was checked when it was written, or is made by this program."""
     from automl.data.dataset import open_dataset
-    from automl.data.importing import BUILTINS, cached_dataset
+    from automl.data.import_cache import BUILTINS
+    from automl.data.importing import cached_dataset
 
     made = source in BUILTINS
     if made or size is not None:

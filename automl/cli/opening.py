@@ -42,6 +42,21 @@ def imported_dataset(experiment: Experiment, console: Console) -> Dataset:
         )
 
 
+def dataset_for_weights(experiment: Experiment, known: DatasetInfo, console: Console) -> Dataset:
+    """The dataset of an experiment as weights take it that were trained on `known`."""
+    from automl.data.importing import cached_for_network
+    from automl.data.letterbox import Frame
+
+    with console.status("importing images") as status:
+        return cached_for_network(
+            experiment.data.source,
+            Frame(known.size, known.resize),
+            known.classes,
+            split_seed=experiment.data.split_seed,
+            progress=lambda done, total: status.update(f"importing images: {done} of {total}"),
+        )
+
+
 def opened_folder(
     experiment: Experiment, residence: Residence, info: DatasetInfo, *, overwrite: bool
 ) -> StudyFolder:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.opening import (
+    dataset_for_weights,
     imported_dataset,
     opened_folder,
     plain_console,
@@ -183,7 +184,11 @@ def _run(plan: TrainingPlan, out: Path, where: _Where) -> None:
     from automl.storage.residence import FolderResidence
 
     experiment, console = plan.experiment, plain_console()
-    dataset = imported_dataset(experiment, console)
+    dataset = (
+        imported_dataset(experiment, console)
+        if plan.start is None
+        else dataset_for_weights(experiment, plan.start.network.dataset, console)
+    )
     for line in [*describe_dataset(dataset.info), *describe_warnings(dataset.warnings)]:
         typer.echo(line)
     # Ray, when it starts, puts a handler of its own in place: ours comes after it.

@@ -146,7 +146,10 @@ def check_folder(
             resized[split].add(class_pixels(examined.mask, len(dataset.classes)))
     tally.faults += absence_faults(dataset, tally)
     if frame is not None and not tally.faults:
-        lost = losses(resized, dataset.classes, frame.size, tally.held)
+        lost = [
+            *lost_classes(resized, dataset.classes, frame.size, tally.held),
+            *lost_splits(resized, frame.size),
+        ]
         tally.faults += [Fault(path=root, problem=problem) for problem in lost]
     shares = pixel_shares(tally.counts["train"])
     rows = tuple(
@@ -192,18 +195,23 @@ def examine_all(
                     progress(done, len(tasks))
 
 
-def absence_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
-    """A fault for each class that no sound train mask holds, naming where it does occur.
-
-    Also one for each split whose masks have no labelled pixel at all. Without any sound sample
-    there is none: the other faults say enough.
-    """
+def blank_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
+    """A fault for each split whose masks have no labelled pixel at all."""
     problem = "every pixel of its masks is ignored: there is nothing to learn or to score"
-    faults = [
+    return [
         Fault(path=dataset.root, problem=f"split {split}: {problem}")
         for split in SPLITS
         if tally.counts[split].is_blank
     ]
+
+
+def absence_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
+    """Blank splits, and a fault for each class that no sound train mask holds.
+
+    It names where the class does occur. Without any sound sample there is none: the other faults
+    say enough.
+    """
+    faults = blank_faults(dataset, tally)
     train = tally.counts["train"]
     if train.samples == 0 or train.is_blank:
         return faults
@@ -222,25 +230,33 @@ def absence_faults(dataset: FolderDataset, tally: Tally) -> list[Fault]:
     return faults
 
 
-def losses(
+def lost_classes(
     resized: Mapping[Split, ClassCounts],
     classes: Sequence[str],
     size: tuple[int, int],
     held: Mapping[int, tuple[int, Path]],
 ) -> list[str]:
-    """What resizing to `size` (height, width) loses: train's last pixel of a class, or all labels.
+    """The classes whose last train pixel is lost by resizing to `size` (height, width).
 
     `held` is as in `Tally`.
     """
-    place = f"at {size[0]}x{size[1]} (height x width): choose a larger size"
     problems = []
     for index, name in enumerate(classes):
         if resized["train"].images[index] == 0:
             pixels, path = held.get(index, (0, None))
             most = "" if path is None else f" (most of it had {path}, {pixels} pixels)"
-            problems.append(f"no train pixel of class {name!r}{most} is left {place}")
-    blank = [split for split in SPLITS[1:] if resized[split].is_blank]
-    return problems + [f"no labelled pixel of split {split} is left {place}" for split in blank]
+            problems.append(f"no train pixel of class {name!r}{most} is left {_at(size)}")
+    return problems
+
+
+def lost_splits(resized: Mapping[Split, ClassCounts], size: tuple[int, int]) -> list[str]:
+    """The splits whose last labelled pixel is lost by resizing to `size` (height, width)."""
+    blank = [split for split in SPLITS if resized[split].is_blank]
+    return [f"no labelled pixel of split {split} is left {_at(size)}" for split in blank]
+
+
+def _at(size: tuple[int, int]) -> str:
+    return f"at {size[0]}x{size[1]} (height x width): choose a larger size"
 
 
 def all_warnings(survey: Survey, tally: Tally) -> tuple[str, ...]:

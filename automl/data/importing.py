@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from automl.data import surface_defects
 from automl.data.check import (
     Progress,
     Tally,
     absence_faults,
     all_warnings,
+    blank_faults,
     examine_all,
     no_counts,
 )
-from automl.data.dataset import FORMAT_VERSION, Dataset, is_dataset, open_dataset
+from automl.data.dataset import Dataset, is_dataset, open_dataset
 from automl.data.faults import refuse
-from automl.data.folders import no_folder, sample_files, survey_folder
+from automl.data.folders import no_folder, survey_folder
+from automl.data.import_cache import (
+    BUILTIN_PREFIX,
+    BUILTINS,
+    Wanted,
+    cache_name,
+    cached,
+    remove_abandoned,
+)
+from automl.data.known_classes import class_table, unknown_classes
 from automl.data.letterbox import Frame
 from automl.data.padding import bind_resize, with_padding
 from automl.data.writing import DatasetWriter
 from automl.errors import DataError, UsageError
-from automl.records import short_hash, to_json
 from automl.resize import STRETCH, Resize
 from automl.space.fields import Side
 from automl.storage.fetching import fetch_tree
 from automl.storage.location import cache_root, is_url
-from automl.store.atomic import STAGED_SUFFIX, staged_folder
-
-BUILTIN_PREFIX = "builtin:"
+from automl.store.atomic import staged_folder
 
 
 class StorageError(DataError):
     """An imported dataset cannot be written: a full disk, say."""
 
 
-#: Datasets that are made, not read: each fills a folder, given size and seed.
-BUILTINS: Mapping[str, Callable[[Path, tuple[int, int], int], None]] = {
-    "builtin:surface-defects": surface_defects.write_dataset,
-}
-_BUILTIN_VERSIONS: Mapping[str, int] = {"builtin:surface-defects": surface_defects.VERSION}
-
 #: The rule of `DataSettings.size`.
 _SIZE = TypeAdapter(tuple[Side, Side])
-
-#: What a killed import left behind is removed after this many seconds.
-_ABANDONED_S = 24 * 3600.0
 
 
 def import_dataset(
@@ -76,18 +71,8 @@ def import_dataset(
             where it cannot be written.
     """
     check_size(size)
-    source = local_source(source)
-    check_source(source)
-    if destination.exists() and not _is_replaceable(destination):
-        raise DataError(f"{destination}: holds something that is no dataset: choose another place")
-    with _storing(destination, source), staged_folder(destination) as staging:
-        if source in BUILTINS:
-            BUILTINS[source](staging, size, split_seed)
-            bind_resize(staging, resize)
-        else:
-            frame = Frame(size, resize)
-            _write_folder_dataset(Path(source), staging, frame, split_seed, progress)
-    return open_dataset(destination)
+    wanted = Wanted(source=_here(source), frame=Frame(size, resize), split_seed=split_seed)
+    return _import(wanted, destination, progress)
 
 
 def cached_dataset(
@@ -106,41 +91,62 @@ def cached_dataset(
     `import_dataset` does.
     """
     check_size(size)
-    source = local_source(source)
-    check_source(source)
-    if source not in BUILTINS and is_dataset(Path(source)):
-        return _imported_already(Path(source), Frame(size, resize))
+    wanted = Wanted(source=_here(source), frame=Frame(size, resize), split_seed=split_seed)
+    return _from_cache(wanted, cache, progress)
+
+
+def cached_for_network(
+    source: str,
+    frame: Frame,
+    classes: Sequence[str],
+    *,
+    split_seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """As `cached_dataset`, for a network that knows `classes` and takes images in `frame`.
+
+    The dataset has these classes in this order. A folder's are found among them by name, whatever
+    their order; one that train has no pixel of is no fault but a warning of the dataset. Raises
+    DataError for a class that the network does not know, too.
+    """
+    wanted = Wanted(source=_here(source), frame=frame, split_seed=split_seed, known=tuple(classes))
+    return _from_cache(wanted, cache, progress)
+
+
+def _from_cache(wanted: Wanted, cache: Path | None, progress: Progress | None) -> Dataset:
+    if wanted.source not in BUILTINS and is_dataset(Path(wanted.source)):
+        return _of_known_classes(_imported_already(Path(wanted.source), wanted.frame), wanted)
     folder = (cache_root() if cache is None else cache) / "datasets"
-    frame = Frame(size, resize)
-    place = folder / _cache_name(source, frame, split_seed)
-    known = _cached(place)
-    if known is None and resize.padding is not None:
-        # What an experiment imported may have found the same colour by itself.
-        unnamed = Frame(size, Resize(mode=resize.mode))
-        known = _cached(folder / _cache_name(source, unnamed, split_seed))
-    if known is not None and resize.padding in (None, known.info.resize.padding):
-        return known
-    _remove_abandoned(folder)
+    held = cached(folder, wanted)
+    if held is not None:
+        return held
+    remove_abandoned(folder)
     try:
-        return import_dataset(
-            source,
-            size=size,
-            resize=resize,
-            split_seed=split_seed,
-            destination=place,
-            progress=progress,
-        )
+        return _import(wanted, folder / cache_name(wanted), progress)
     except StorageError as error:
         raise DataError(f"{error}: set AUTOML_CACHE to a folder that can be written") from error
 
 
-def _cached(place: Path) -> Dataset | None:
-    if not is_dataset(place):
-        return None
-    try:
-        return open_dataset(place)
-    except DataError:
-        return None  # damaged since it was written: made anew
+def _import(wanted: Wanted, destination: Path, progress: Progress | None) -> Dataset:
+    source = wanted.source
+    if destination.exists() and not _is_replaceable(destination):
+        raise DataError(f"{destination}: holds something that is no dataset: choose another place")
+    with _storing(destination, source), staged_folder(destination) as staging:
+        if source in BUILTINS:
+            BUILTINS[source](staging, wanted.frame.size, wanted.split_seed)
+            bind_resize(staging, wanted.frame.resize)
+            _of_known_classes(open_dataset(staging), wanted)
+        else:
+            _write_folder_dataset(staging, wanted, progress)
+    return open_dataset(destination)
+
+
+def _here(source: str) -> str:
+    """The source on this machine; raises DataError where it is neither a builtin nor a folder."""
+    local = local_source(source)
+    check_source(local)
+    return local
 
 
 def local_source(source: str) -> str:
@@ -190,27 +196,50 @@ def _storing(destination: Path, source: str) -> Iterator[None]:
         raise StorageError(f"{destination}: cannot be written: {error}") from error
 
 
-def _write_folder_dataset(
-    root: Path, staging: Path, wanted: Frame, split_seed: int, progress: Progress | None
-) -> None:
-    survey = survey_folder(root, split_seed)
+def _write_folder_dataset(staging: Path, wanted: Wanted, progress: Progress | None) -> None:
+    root, known = Path(wanted.source), wanted.known
+    survey = survey_folder(root, wanted.split_seed)
     dataset = survey.dataset
-    frame = with_padding(wanted, dataset)
+    frame = with_padding(wanted.frame, dataset)
     tally = Tally(counts=no_counts(len(dataset.classes)), faults=list(survey.faults))
-    with DatasetWriter(
-        staging, classes=dataset.classes, size=frame.size, resize=frame.resize
-    ) as writer:
+    classes = dataset.classes if known is None else known
+    tally.faults += unknown_classes(root, dataset.classes, classes)
+    table = class_table(dataset.classes, classes) if not tally.faults else None
+    with DatasetWriter(staging, classes=classes, size=frame.size, resize=frame.resize) as writer:
         for split, examined in examine_all(dataset, frame, progress):
             tally.add(split, examined)
-            if examined.image is not None and examined.mask is not None and not tally.faults:
-                writer.add(split, examined.sample.name, examined.image, examined.mask)
-        refuse(root, [*tally.faults, *absence_faults(dataset, tally)])
+            if table is None or examined.image is None or examined.mask is None:
+                continue
+            if not tally.faults:
+                writer.add(split, examined.sample.name, examined.image, table[examined.mask])
+        missing = absence_faults if known is None else blank_faults
+        refuse(root, [*tally.faults, *missing(dataset, tally)])
         writer.finish(
             dataset.name,
             ignore_index=dataset.ignore_index,
             warnings=all_warnings(survey, tally),
             held=tally.held,
+            absent="refused" if known is None else "told",
         )
+
+
+def _of_known_classes(dataset: Dataset, wanted: Wanted) -> Dataset:
+    """The dataset, where its classes are those that are wanted: made already, they stay."""
+    classes, known = dataset.info.classes, wanted.known
+    if known is None:
+        lacking = dataset.info.absent_from_train
+        if lacking:
+            raise DataError(
+                f"{wanted.source}: class {lacking[0]!r} is absent from the masks of train: it "
+                "cannot be learnt"
+            )
+    elif classes != known:
+        raise DataError(
+            f"{wanted.source}: its classes are {', '.join(classes)}; allowed: those of the "
+            f"network, in their order: {', '.join(known)}. Give the folder that was imported: its "
+            f"classes are found by name"
+        )
+    return dataset
 
 
 def _imported_already(root: Path, frame: Frame) -> Dataset:
@@ -236,35 +265,3 @@ def _imported_already(root: Path, frame: Frame) -> Dataset:
 
 def _is_replaceable(folder: Path) -> bool:
     return folder.is_dir() and (is_dataset(folder) or not any(folder.iterdir()))
-
-
-def _cache_name(source: str, frame: Frame, split_seed: int) -> str:
-    """A name that changes whenever an import could give something else."""
-    content: object
-    if source in BUILTINS:
-        name, content = source.removeprefix(BUILTIN_PREFIX), _BUILTIN_VERSIONS[source]
-    else:
-        root = Path(source).resolve()
-        name = root.name
-        content = [str(root), [_stamp(root, path) for path in sample_files(root)]]
-    (height, width), resize = frame.size, frame.resize
-    what = [FORMAT_VERSION, source in BUILTINS, name, content, frame.size, split_seed]
-    if resize.is_letterbox:  # what is stretched has the names that it always had
-        what.append(to_json(resize))
-    return f"{name}-{height}x{width}-{short_hash(what)}"
-
-
-def _stamp(root: Path, path: Path) -> tuple[str, int, int]:
-    status = path.stat()
-    return path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what imports killed long ago left; one that still runs is younger than that."""
-    for left in folder.glob(f".*{STAGED_SUFFIX}"):
-        try:
-            abandoned = time.time() - left.stat().st_mtime > _ABANDONED_S
-        except FileNotFoundError:
-            continue  # another process has just finished or removed it
-        if abandoned:
-            shutil.rmtree(left, ignore_errors=True)

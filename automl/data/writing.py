@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from automl.data.check import losses, no_counts, pixel_shares
+from automl.data.check import lost_classes, lost_splits, no_counts, pixel_shares
 from automl.data.dataset import INFO_FILE, UInt8, dataset_document, split_file, split_schema
 from automl.data.examine import class_pixels
 from automl.errors import DataError
@@ -28,6 +28,9 @@ from automl.records import (
 )
 from automl.resize import STRETCH, Resize
 from automl.store.atomic import write_json
+
+#: What becomes of a class that train has no pixel of: the dataset is refused, or it is told.
+AbsentClasses = Literal["refused", "told"]
 
 #: Rows of each record batch of a file, save for the last.
 BATCH_ROWS = 64
@@ -81,14 +84,18 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
         ignore_index: int | None,
         warnings: Sequence[str] = (),
         held: Mapping[int, tuple[int, Path]] = MappingProxyType({}),
+        absent: AbsentClasses = "refused",
     ) -> DatasetInfo:
         """Write the rest of the rows and `dataset.json`, with the warnings about the source.
 
-        Raises DataError where train has no pixel of a class at this size, or another split no
-        labelled pixel; `held`, as in `Tally`, names what had some.
+        Raises DataError where train has no pixel of a class at this size (`held`, as in `Tally`,
+        names what had some), unless `absent` has that told as a warning, and where a split has no
+        labelled pixel.
         """
         self._close_files()
-        lost = losses(self._counts, self._classes, self._size, held)
+        lost = lost_splits(self._counts, self._size)
+        if absent == "refused":
+            lost = lost_classes(self._counts, self._classes, self._size, held) + lost
         if lost:
             raise DataError("\n".join(f"{name}: {problem}" for problem in lost))
         info = DatasetInfo(
@@ -106,7 +113,11 @@ class DatasetWriter(AbstractContextManager["DatasetWriter"]):
             ignore_index=ignore_index,
             resize=self._resize,
         )
-        write_json(self._root / INFO_FILE, dataset_document(info, warnings))
+        told = [
+            f"class {name!r} is absent from train: nothing more is learnt of it"
+            for name in info.absent_from_train
+        ]
+        write_json(self._root / INFO_FILE, dataset_document(info, [*told, *warnings]))
         return info
 
     def _close_files(self) -> None:

@@ -14,10 +14,12 @@ from automl.data.dataset import ArrowSplit, Dataset, is_dataset, open_dataset
 from automl.data.examine import read_sample
 from automl.data.faults import refuse
 from automl.data.folders import FolderDataset, Sample, survey_folder
-from automl.data.importing import BUILTINS, cached_dataset, check_source, local_source
+from automl.data.import_cache import BUILTINS
+from automl.data.importing import cached_dataset, check_source, local_source
+from automl.data.known_classes import class_table
 from automl.data.letterbox import Frame
 from automl.errors import UsageError
-from automl.records import IGNORE, SPLITS, Split
+from automl.records import SPLITS, Split
 
 UInt8 = NDArray[np.uint8]
 
@@ -112,6 +114,4 @@ def _class_table(source: str, classes: Sequence[str], manifest: Manifest) -> UIn
             f"{source}: its classes are {', '.join(classes)}; the bundle {manifest.name} knows "
             f"{', '.join(manifest.classes)}: name them alike in dataset.yaml"
         )
-    table = np.full(256, IGNORE, np.uint8)
-    table[: len(classes)] = [manifest.classes.index(name) for name in classes]
-    return table
+    return class_table(classes, manifest.classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from automl.data.dataset import Dataset
-from automl.data.importing import cached_dataset
+from automl.data.importing import cached_for_network
+from automl.data.letterbox import Frame
 from automl.errors import DataError, UsageError
 from automl.jobs.beginning import Elastic, Trained, trained_beginning, write_beginning
 from automl.jobs.costs import export_wrapped
 from automl.jobs.scoring import measured_quality
 from automl.jobs.trained import rebuilt
-from automl.records import Candidate, DatasetInfo, Split, to_json
+from automl.records import Candidate, DatasetInfo, Measurement, Split, to_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
 from automl.stages.study import Study
@@ -59,18 +60,19 @@ class ContinualReport:
     scores: tuple[DataScores, ...]
 
 
-def old_dataset(start: Start, new: DatasetInfo) -> Dataset | None:
+def old_dataset(start: Start) -> Dataset | None:
     """The data that the weights come from; None where it is not at hand and not needed.
 
-    Raises UsageError where it is needed or given and cannot be used, or where the classes of the
-    new data are not those of the weights.
+    Raises UsageError where it is needed or given and cannot be used.
     """
     known = start.network.dataset
-    _check_classes("the new data", new, known)
     split_seed = Experiment.from_json(start.network.experiment).data.split_seed
     try:
-        dataset = cached_dataset(
-            start.old_source, size=known.size, resize=known.resize, split_seed=split_seed
+        dataset = cached_for_network(
+            start.old_source,
+            Frame(known.size, known.resize),
+            known.classes,
+            split_seed=split_seed,
         )
     except DataError as error:
         if start.must_match and start.ewc_lambda == 0:
@@ -84,24 +86,7 @@ def old_dataset(start: Start, new: DatasetInfo) -> Dataset | None:
             f"{known.fingerprint}): --old-data names where that lies now, or other data that "
             "stands for it"
         )
-    _check_classes("the old data", dataset.info, known)
     return dataset
-
-
-def _check_classes(what: str, info: DatasetInfo, known: DatasetInfo) -> None:
-    if info.classes == known.classes:
-        return
-    missing = [name for name in known.classes if name not in info.classes]
-    unknown = [name for name in info.classes if name not in known.classes]
-    parts = [
-        *([f"it lacks {', '.join(missing)}"] if missing else []),
-        *([f"the weights do not know {', '.join(unknown)}"] if unknown else []),
-    ]
-    why = "; ".join(parts) if parts else "they are in another order"
-    raise UsageError(
-        f"classes of {what}, {info.name}: given {', '.join(info.classes)}; allowed: those of the "
-        f"weights, in their order: {', '.join(known.classes)} ({why}; dataset.yaml names classes)"
-    )
 
 
 def prepare_beginning(study: Study, start: Start | None, old: Dataset | None) -> None:
@@ -153,16 +138,19 @@ def _fisher(study: Study, start: Start, old: Dataset) -> dict[str, Tensor]:
     device = compute_device(study.experiment.train.device)
     model = rebuilt(start.network, start.state)
     with on_device(model, device):
-        images = _normalised_images(old, start, device)
-        found = fisher_diagonal(model, images, seed=study.experiment.search.seed)
+        samples = _normalised_samples(old, start, device)
+        found = fisher_diagonal(model, samples, seed=study.experiment.search.seed)
     return {name: value.cpu() for name, value in found.items()}
 
 
-def _normalised_images(old: Dataset, start: Start, device: torch.device) -> Iterator[Tensor]:
+def _normalised_samples(
+    old: Dataset, start: Start, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     split = old.split("train")
     for row in np.linspace(0, len(split) - 1, _num_fisher_images(old)).round().astype(int):
         image_1hwc = torch.from_numpy(np.array(split.image(int(row)))[None]).to(device)
-        yield normalise(image_1hwc, start.network.normalisation)
+        mask_1hw = torch.from_numpy(np.array(split.mask(int(row)))[None]).to(device)
+        yield normalise(image_1hwc, start.network.normalisation), mask_1hw
 
 
 def _num_fisher_images(old: Dataset) -> int:
@@ -196,12 +184,10 @@ def report_continual(study: Study, old: Dataset | None, after: Candidate) -> Con
 def _scores(study: Study, name: str, dataset: Dataset, files: Mapping[str, Path]) -> DataScores:
     threads, runtime = study.backend.threads_per_job(), study.experiment.target.runtime
     before, after = (
-        {
-            found.metric: found.value
-            for found in measured_quality(
-                files[when], dataset, _SPLIT, threads=threads, runtime=runtime
-            )
-        }
+        scores_of_present(
+            measured_quality(files[when], dataset, _SPLIT, threads=threads, runtime=runtime),
+            dataset.info,
+        )
         for when in ("before", "after")
     )
     return DataScores(
@@ -212,3 +198,20 @@ def _scores(study: Study, name: str, dataset: Dataset, files: Mapping[str, Path]
         before=before,
         after=after,
     )
+
+
+def scores_of_present(found: Sequence[Measurement], info: DatasetInfo) -> dict[str, float]:
+    """The scores by metric, over the classes that the split holds.
+
+    Another class has an IoU of 0 as soon as one pixel is taken for it, and none at all otherwise:
+    the means of before and after would not be of the same classes.
+    """
+    values = {measurement.metric: measurement.value for measurement in found}
+    held = dict(zip(info.classes, info.class_images[_SPLIT], strict=True))
+    if all(held.values()):
+        return values
+    iou_k = np.array([values[f"iou.{name}"] for name in info.classes if held[name]])
+    others = {metric: v for metric, v in values.items() if held.get(metric.removeprefix("iou."), 1)}
+    # Dice = 2 TP / (2 TP + FP + FN) = 2 IoU / (1 + IoU).
+    means = {"miou": float(iou_k.mean()), "dice": float((2 * iou_k / (1 + iou_k)).mean())}
+    return {**others, **means}

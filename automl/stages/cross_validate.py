@@ -114,6 +114,19 @@ def cross_validate(plan: CrossValidation, hear: HearEpoch) -> CrossValidation:
     return replace(plan, done=done)
 
 
+def optimism(plan: CrossValidation) -> tuple[str, ...]:
+    """What makes the scores rather too good: a fold is scored that steered its own training."""
+    steering = {
+        "train.early_stop ends a training": plan.experiment.train.early_stop is not None,
+        "schedule: plateau lowers its learning rate": plan.params.get("schedule") == "plateau",
+    }
+    return tuple(
+        f"{how} by the fold that it is scored on: the scores are optimistic"
+        for how, holds in steering.items()
+        if holds
+    )
+
+
 def trial_params(study: Path, named: str) -> dict[str, Scalar]:
     """The configuration of a trial of a study: by number, by id, or the `best` of its accuracy.
 

@@ -20,11 +20,12 @@ from automl.bundle.masks import png_bytes
 from automl.data.decode import read_image
 from automl.data.letterbox import Frame
 from automl.errors import UsageError
+from automl.jobs.beginning import beginning_of
 from automl.jobs.network import restore_network
-from automl.models.build import SegmentationNet, normalisation_for
-from automl.records import DatasetInfo
+from automl.models.build import SegmentationNet
+from automl.records import DatasetInfo, Normalisation
 from automl.space.limits import nearest
-from automl.space.parameters import TrialParameters, parameters_from
+from automl.space.parameters import parameters_from
 from automl.stages.trial_record import best_trial, trial_record
 from automl.store.atomic import write_bytes
 from automl.store.layout import StudyFolder
@@ -85,7 +86,7 @@ def explain(request: ExplanationRequest) -> Explanation:
     params = parameters_from(config.params)
     network = restore_network(params, info, checkpoint.model_state).eval()
     photo_hwc = read_image(request.image)
-    pixels = _pixels(photo_hwc, params, info)
+    pixels = _pixels(photo_hwc, beginning_of(folder).normalisation(params, info), info)
     layer, channels_last = _layer(network, pixels, request.layer)
     heat_hw = library.heat_of(network, layer, pixels, label, channels_last=channels_last)
     with torch.inference_mode():
@@ -117,11 +118,11 @@ def _label(name: str, info: DatasetInfo) -> int:
     return info.classes.index(name)
 
 
-def _pixels(photo_hwc: UInt8, params: TrialParameters, info: DatasetInfo) -> Tensor:
+def _pixels(photo_hwc: UInt8, normalisation: Normalisation, info: DatasetInfo) -> Tensor:
     """The photo as the network was trained to see it: (1, 3, h, w)."""
     fitted = Frame(info.size, info.resize).image(photo_hwc)
     small = torch.from_numpy(fitted.copy())[None]
-    return normalise(small, normalisation_for(params.model_spec(), info.normalisation))
+    return normalise(small, normalisation)
 
 
 def _layer(network: SegmentationNet, pixels: Tensor, layer: Layer) -> tuple[nn.Module, bool]:

@@ -7,6 +7,7 @@ written as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from automl.bundle.network import export_network
 from automl.bundle.unwrap import unwrap_network
 from automl.bundle.verify import MAX_GOLDEN_PIXELS
 from automl.data.decode import decode_image
-from automl.data.importing import cached_dataset
+from automl.data.importing import cached_for_network
 from automl.data.letterbox import Frame
 from automl.errors import DataError, UsageError
 from automl.formats.network import Network, Run, open_onnx
@@ -81,7 +82,9 @@ def _of_bundle(given: Path, data: str | None, core: Path) -> FormatSource:
         images_nhwc, images_from = _golden(sound), "golden samples of the bundle"
     else:
         split_seed = manifest.seeds.get("split", 0)
-        images_nhwc, images_from = _of_dataset(data, manifest.input.frame, split_seed)
+        images_nhwc, images_from = _of_dataset(
+            data, manifest.input.frame, manifest.classes, split_seed
+        )
     return FormatSource(
         network=network,
         reference=open_onnx(core.read_bytes()),
@@ -117,7 +120,9 @@ def _of_weights(given: Path, data: str | None, core: Path) -> FormatSource:
     declared = Experiment.from_json(trained.experiment).data
     source = declared.source if data is None else data
     try:
-        images_nhwc, images_from = _of_dataset(source, Frame(size, resize), declared.split_seed)
+        images_nhwc, images_from = _of_dataset(
+            source, Frame(size, resize), trained.dataset.classes, declared.split_seed
+        )
     except DataError as error:
         raise UsageError(f"{error}\n--data names a dataset whose images to compare on") from error
     export_network(module, size=size, path=core)
@@ -144,8 +149,10 @@ def _golden(sound: SoundFiles) -> NDArray[np.uint8]:
     return np.stack([frame.image(image_hwc) for image_hwc in images])
 
 
-def _of_dataset(source: str, frame: Frame, split_seed: int) -> tuple[NDArray[np.uint8], str]:
-    dataset = cached_dataset(source, size=frame.size, resize=frame.resize, split_seed=split_seed)
+def _of_dataset(
+    source: str, frame: Frame, classes: Sequence[str], split_seed: int
+) -> tuple[NDArray[np.uint8], str]:
+    dataset = cached_for_network(source, frame, classes, split_seed=split_seed)
     rows = dataset.split("val")
     count = min(len(rows), MAX_IMAGES)
     images_nhwc = np.stack([rows.image(row) for row in range(count)])

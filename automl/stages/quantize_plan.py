@@ -7,7 +7,8 @@ from pathlib import Path
 
 from automl.bundle.runtimes import check_runtime
 from automl.data.dataset import Dataset
-from automl.data.importing import cached_dataset
+from automl.data.importing import cached_for_network
+from automl.data.letterbox import Frame
 from automl.errors import UsageError
 from automl.space.compression import Int8Settings
 from automl.stages.bench_meter import told_apart
@@ -61,14 +62,12 @@ def plan_quantization(request: QuantizeRequest) -> QuantizePlan:
     rungs = _rungs(request)
     subject = find_subject(request.model)
     data = _data_for(request, subject)
-    dataset = cached_dataset(
-        data, size=subject.size, resize=subject.resize, split_seed=subject.split_seed
+    dataset = cached_for_network(
+        data,
+        Frame(subject.size, subject.resize),
+        subject.classes,
+        split_seed=subject.split_seed,
     )
-    if dataset.info.classes != subject.classes:
-        raise UsageError(
-            f"--data {data}: its classes are {', '.join(dataset.info.classes)}; "
-            f"the model's are {', '.join(subject.classes)}"
-        )
     _claim(request, rungs, subject, dataset)
     return QuantizePlan(
         request=request,

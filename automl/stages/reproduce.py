@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl.data.dataset import Dataset
-from automl.data.importing import cached_dataset
+from automl.data.importing import cached_for_network
+from automl.data.letterbox import Frame
 from automl.errors import DataError, SpaceError, UsageError
 from automl.jobs.context import JobContext, available_cpus
 from automl.jobs.environment import environment_here
@@ -179,13 +180,16 @@ def _check_out(request: ReproductionRequest) -> None:
 def _dataset(request: ReproductionRequest, experiment: Experiment, folder: StudyFolder) -> Dataset:
     data = experiment.data
     source = data.source if request.data is None else request.data
+    recorded = folder.dataset()
     try:
-        dataset = cached_dataset(
-            source, size=data.size, resize=data.fit, split_seed=data.split_seed
+        dataset = cached_for_network(
+            source,
+            Frame(recorded.size, recorded.resize),
+            recorded.classes,
+            split_seed=data.split_seed,
         )
     except DataError as error:
         raise UsageError(f"{error}\n--data names where the study's dataset lies now") from error
-    recorded = folder.dataset()
     if dataset.info.fingerprint != recorded.fingerprint:
         raise UsageError(
             f"{source}: not the dataset of this study: its fingerprint is "

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automl.data.dataset import Dataset
-from automl.data.importing import cached_dataset
+from automl.data.importing import cached_for_network
+from automl.data.letterbox import Frame
 from automl.errors import SpaceError, UsageError
 from automl.jobs.settings import fit_settings
 from automl.jobs.trained import rebuilt
@@ -84,14 +85,9 @@ def read_source(given: Path) -> Source:
 def data_for(source: Source, data: str | None) -> Dataset:
     """The data to work on, at the network's size; None is where its own came from.
 
-    Raises UsageError where the classes are others.
+    Raises DataError where it cannot be read, or has classes that the network does not know.
     """
     wanted = source.experiment.data.source if data is None else data
     split_seed = source.experiment.data.split_seed
-    dataset = cached_dataset(wanted, size=source.size, resize=source.resize, split_seed=split_seed)
-    if dataset.info.classes != source.classes:
-        raise UsageError(
-            f"--data {wanted}: its classes are {', '.join(dataset.info.classes)}; "
-            f"those of {source.path} are {', '.join(source.classes)}"
-        )
-    return dataset
+    frame = Frame(source.size, source.resize)
+    return cached_for_network(wanted, frame, source.classes, split_seed=split_seed)

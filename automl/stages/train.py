@@ -47,10 +47,12 @@ def train_once(study: Study, start: Start | None, *, clock: Callable[[], float])
 
     Raises:
         StudyError: the training failed, or nothing can be exported.
-        UsageError: another process works in this folder, it holds another training, or the data
-            does not go with the weights.
+        UsageError: another process works in this folder, it holds another training, or the old
+            data cannot be used.
     """
-    old = None if start is None else old_dataset(start, study.dataset.info)
+    if start is not None:
+        assert study.dataset.info.classes == start.network.dataset.classes, "as it was imported"
+    old = None if start is None else old_dataset(start)
     with Journal(study.folder.journal_file) as journal:
         remove_abandoned(study.folder.root)
         prepare_beginning(study, start, old)

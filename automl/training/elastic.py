@@ -4,7 +4,7 @@ Source: Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural n
 `L(theta) = L_new(theta) + lambda / 2 * sum_i F_i * (theta_i - theta*_i)^2`, where `theta*` are the
 weights that the old data gave and `F` is the diagonal of the Fisher information there.
 
-Shapes: C channels, K classes, H and W pixels.
+Shapes: C channels, K classes, H and W pixels, P of all of them.
 """
 
 from __future__ import annotations
@@ -14,41 +14,46 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from automl.records import IGNORE
 from automl.training.borrowing import evaluating
 from automl.training.steps import SupervisedLoss
 
 
 def fisher_diagonal(
-    model: nn.Module, images_1chw: Iterable[Tensor], *, seed: int
+    model: nn.Module, samples: Iterable[tuple[Tensor, Tensor]], *, seed: int
 ) -> dict[str, Tensor]:
-    """The diagonal of the Fisher information of each parameter, per pixel, by its name.
+    """The diagonal of the Fisher information of each parameter, per labelled pixel, by its name.
 
     It is the true Fisher, not the empirical one: for each image, labels are drawn from the model's
-    own prediction, one a pixel, and the gradient of their log-likelihood is squared. (With the
-    labels of the data it would be the empirical Fisher, which is no curvature: Kunstner et al.
-    2019, section 3.) An image counts as one sample, and its information is divided by its pixels,
-    as the losses are: a strength of 1 then weighs a pixel of old data as much as a new one.
+    own prediction, one a labelled pixel, and the gradient of their log-likelihood is squared. (With
+    the labels of the data it would be the empirical Fisher, which is no curvature: Kunstner et al.
+    2019, section 3.) An image counts as one sample, and its information is divided by its labelled
+    pixels, as the losses are: a strength of 1 then weighs a pixel of old data as much as a new one.
 
-    `images_1chw` are normalised images (1, 3, H, W) on the model's device. The model works as in
-    evaluation and is given back as it was. Raises ValueError without an image.
+    `samples` are normalised images (1, 3, H, W) with their masks (1, H, W), on the model's device;
+    of a mask it matters where it has labels, and an image without any is passed over. The model
+    works as in evaluation and is given back as it was. Raises ValueError without a labelled pixel.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     count = 0
     with evaluating(model), torch.enable_grad():
-        for image_1chw in images_1chw:
-            generator = torch.Generator().manual_seed(_draw_seed(seed, count))
-            log_likelihood = _drawn_log_likelihood(model(image_1chw), generator)
+        for place, (image_1chw, mask_1hw) in enumerate(samples):
+            labelled_p = (mask_1hw != IGNORE).flatten()
+            pixels = int(labelled_p.sum())
+            if pixels == 0:
+                continue
+            generator = torch.Generator().manual_seed(_draw_seed(seed, place))
+            log_likelihood = _drawn_log_likelihood(model(image_1chw), labelled_p, generator)
             gradients = torch.autograd.grad(
                 log_likelihood, list(parameters.values()), allow_unused=True
             )
-            pixels = image_1chw.shape[-2] * image_1chw.shape[-1]
             for name, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:
                     sums[name] += gradient.detach() ** 2 / pixels
             count += 1
     if count == 0:
-        raise ValueError("the Fisher information needs at least 1 image, got none")
+        raise ValueError("the Fisher information needs at least 1 labelled pixel, got none")
     return {name: total / count for name, total in sums.items()}
 
 
@@ -56,9 +61,12 @@ def _draw_seed(seed: int, image: int) -> int:
     return (seed * 1_000_003 + image) % 2**63
 
 
-def _drawn_log_likelihood(logits_1khw: Tensor, generator: torch.Generator) -> Tensor:
-    """The log-likelihood, summed over pixels, of labels drawn from the prediction itself."""
-    log_probs_pk = logits_1khw.float().log_softmax(1).movedim(1, -1).flatten(0, 2)
+def _drawn_log_likelihood(
+    logits_1khw: Tensor, labelled_p: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The log-likelihood, summed over labelled pixels, of labels drawn from the prediction."""
+    logits_pk = logits_1khw.float().movedim(1, -1).flatten(0, 2)[labelled_p]
+    log_probs_pk = logits_pk.log_softmax(1)
     # Drawn on the CPU: the same labels on every device.
     probs_pk = log_probs_pk.detach().exp().cpu()
     labels_p1 = torch.multinomial(probs_pk, 1, generator=generator).to(log_probs_pk.device)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from automl.records import to_json
+from automl.stages import explain
 from automl.stages.quantize_subject import find_subject
 from automl.stages.starting_point import starting_point
 from automl.store.journal import read_journal
@@ -118,7 +119,9 @@ def test_two_processes_of_torchrun_train_as_one(environment, space, tmp_path):
     assert declared["train"]["workers"] == 2
 
 
-def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tmp_path):
+def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(
+    cli, space, tmp_path, monkeypatch
+):
     darken(shutil.copytree(tmp_path / "data", tmp_path / "new"))
     assert cli("train", "--space", space, "--out", "old").returncode == 0
     words = ["train", "--data", "new", "--epochs", 1, "--continue-from"]
@@ -137,6 +140,7 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     assert manifest["lineage"]["recipe"]["ewc_lambda"] == 10
     trial_id = manifest["lineage"]["trial_id"]
     check_normalisation(tmp_path / "held", trial_id, shipped["input"]["normalisation"])
+    assert explained_with(tmp_path, monkeypatch) == shipped["input"]["normalisation"]
 
     repeated = cli("reproduce", "held", 0)
     assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
@@ -148,8 +152,8 @@ def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(cli, space, tm
     alone = cli(*words, "alone", "--out", "x")
     assert alone.returncode == 2
     assert "a bundle alone holds no weights that can be trained" in alone.stderr
-    moved = cli(*words, shutil.copytree(tmp_path / "old" / "weights", tmp_path / "w"), "--out", "y")
-    assert moved.returncode == 0, moved.stdout + moved.stderr
+    shutil.copytree(tmp_path / "old" / "weights", tmp_path / "moved")
+    check_one_class(cli, tmp_path)
 
 
 def check_normalisation(study, trial_id, expected):
@@ -158,6 +162,50 @@ def check_normalisation(study, trial_id, expected):
         subject, (network, state) = find_subject(path), starting_point(path)
         assert to_json(subject.normalisation) == to_json(network.normalisation) == expected
         assert state.keys() == subject.trainable.network.model.state_dict().keys()
+
+
+def check_one_class(cli, tmp_path):
+    """ROOT/moved goes on with data that holds one of its classes alone, and says so."""
+    keep_one_class(shutil.copytree(tmp_path / "new", tmp_path / "sparse"))
+    rare = "class_weights=balanced,oversample=effective,copy_paste=0.5"
+    words = ["train", "--data", "sparse", "--epochs", 1, "--continue-from", "moved"]
+    sparse = cli(*words, "--params", rare, "--out", "sparser")
+    assert sparse.returncode == 0, sparse.stdout + sparse.stderr
+    assert "class 'high' is absent from train: nothing more is learnt of it" in sparse.stdout
+    report = json.loads((tmp_path / "sparser" / "continual.json").read_text())
+    old, new = report["scores"]
+    assert {"iou.low", "iou.high"} <= old["after"].keys()
+    assert new["after"]["iou.low"] == new["after"]["miou"] > 0
+    assert "iou.high" not in new["before"] | new["after"]
+    repeated = cli("reproduce", "sparser", 0)
+    assert "identical" in repeated.stdout, repeated.stdout + repeated.stderr
+
+
+def explained_with(root, monkeypatch):
+    """The normalisation of the photo that an explanation shows to the network of ROOT/held."""
+    used = []
+    real = explain.normalise
+    monkeypatch.setattr(
+        explain, "normalise", lambda image, how: used.append(to_json(how)) or real(image, how)
+    )
+    explain.explain(
+        explain.ExplanationRequest(
+            study=root / "held",
+            trial="0",
+            image=root / "new" / "val" / "images" / "0.png",
+            class_name="low",
+            out=root / "heat.png",
+        )
+    )
+    (how,) = used
+    return how
+
+
+def keep_one_class(root):
+    """Masks that hold nothing but `low`, under another value than the one of the old data."""
+    (root / "dataset.yaml").write_text("name: sparse\nclasses: {0: high, 4: low}\n")
+    for file in root.glob("*/masks/*.png"):
+        Image.open(file).point(lambda _: 4).save(file)
 
 
 def darken(root):

@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from automl.data import importing
 from automl.data.check import check_folder
 from automl.data.dataset import open_dataset
 from automl.data.folds import deal_folds
+from automl.data.import_cache import Wanted, cache_name
 from automl.data.importing import cached_dataset, import_dataset
 from automl.data.letterbox import Frame
 from automl.errors import DataError
@@ -188,5 +188,5 @@ def test_the_check_tells_what_a_letterbox_loses(mixed_folder: Path) -> None:
 
 
 def test_stretched_datasets_lie_where_they_always_did() -> None:
-    name = importing._cache_name("builtin:surface-defects", Frame((96, 96)), 0)
+    name = cache_name(Wanted(source="builtin:surface-defects", frame=Frame((96, 96)), split_seed=0))
     assert name == "surface-defects-96x96-4695b8a784"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,15 +11,29 @@ from automl.data.importing import cached_dataset
 from automl.errors import UsageError
 from automl.jobs.beginning import trained_beginning
 from automl.jobs.network import build_network
+from automl.jobs.scoring import quality_measurements
 from automl.jobs.trained import TrainedNetwork, read_trained, write_trained
+from automl.measurement.image_counts import ImageCounts
+from automl.records import DatasetInfo, Normalisation
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
-from automl.stages.continual import old_dataset, prepare_beginning
+from automl.stages.continual import old_dataset, prepare_beginning, scores_of_present
 from automl.stages.training_plan import Start
 from automl.store.layout import StudyFolder
 
 PARAMS = {"encoder": "mobilenetv3_small_050", "decoder_width": 16}
 EXPERIMENT = Experiment.from_json({"data": {"size": [32, 32]}, "space": PARAMS})
+TOY = DatasetInfo(
+    name="toy",
+    task="segmentation",
+    classes=("ground", "crack", "rust"),
+    size=(32, 32),
+    counts={"train": 6, "val": 3, "test": 2},
+    class_pixel_share=(0.8, 0.2, 0.0),
+    class_images={"train": (6, 3, 0), "val": (3, 3, 1), "test": (2, 1, 1)},
+    normalisation=Normalisation(mean=(120.0, 120.0, 120.0), std=(60.0, 60.0, 60.0)),
+    fingerprint="f" * 64,
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,31 +75,41 @@ def study_in(root, dataset):
     )
 
 
-@pytest.mark.parametrize(
-    ("classes", "told"),
-    [
-        (("background", "scratch", "pit", "oil"), "it lacks rust; the weights do not know oil"),
-        (("background", "pit", "scratch", "rust"), "in another order"),
-    ],
-)
-def test_classes_must_agree_by_name(dataset, start_of, classes, told):
-    with pytest.raises(UsageError, match=told):
-        old_dataset(start_of(), replace(dataset.info, classes=classes))
+def test_the_report_leaves_classes_out_that_the_data_does_not_hold():
+    """Of 3 classes one has neither pixels nor, rightly, scores: two pixels were taken for it."""
+    confusion = np.array([[30, 8, 2], [5, 15, 0], [0, 0, 0]])
+    counts = ImageCounts.of([confusion], 3)
+    measured = quality_measurements(counts, ("ground", "crack", "rust"), "val")
+    info = replace(TOY, class_images={**TOY.class_images, "val": (3, 3, 0)})
+    found = scores_of_present(measured, info)
+    iou = [30 / 45, 15 / 28]
+    dice = [60 / 75, 30 / 43]
+    expected = {
+        "miou": sum(iou) / 2,
+        "dice": sum(dice) / 2,
+        "pixel_accuracy": 45 / 60,
+        "iou.ground": iou[0],
+        "iou.crack": iou[1],
+    }
+    assert found == pytest.approx(expected)
+    everywhere = scores_of_present(measured, TOY)
+    assert everywhere["miou"] == pytest.approx(sum(iou) / 3)
+    assert everywhere["iou.rust"] == 0
 
 
 def test_old_data_that_is_gone_or_another_is_an_error_only_where_it_is_needed(dataset, start_of):
     gone = {"old_source": "/nowhere/at/all"}
-    assert old_dataset(start_of(**gone), dataset.info) is None
+    assert old_dataset(start_of(**gone)) is None
     with pytest.raises(UsageError, match="--old-data names where"):
-        old_dataset(start_of(**gone, ewc_lambda=1.0), dataset.info)
+        old_dataset(start_of(**gone, ewc_lambda=1.0))
     with pytest.raises(UsageError, match="--old-data"):
-        old_dataset(start_of(**gone, must_match=False), dataset.info)
+        old_dataset(start_of(**gone, must_match=False))
     known = start_of().network
     other = replace(known, dataset=replace(known.dataset, fingerprint="0" * 64))
-    assert old_dataset(start_of(network=other), dataset.info) is None
+    assert old_dataset(start_of(network=other)) is None
     with pytest.raises(UsageError, match="not what the weights were trained on"):
-        old_dataset(start_of(network=other, ewc_lambda=1.0), dataset.info)
-    found = old_dataset(start_of(network=other, ewc_lambda=1.0, must_match=False), dataset.info)
+        old_dataset(start_of(network=other, ewc_lambda=1.0))
+    found = old_dataset(start_of(network=other, ewc_lambda=1.0, must_match=False))
     assert found.info.fingerprint == dataset.info.fingerprint
 
 

@@ -3,13 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from automl.cli.cross_validate import _plan_lines
 from automl.data.folds import deal_folds
 from automl.data.importing import import_dataset
 from automl.data.stratify import stratified_folds
 from automl.errors import UsageError
 from automl.space.experiment import Experiment
 from automl.stages import cross_validate as module
-from automl.stages.cross_validate import cross_validate, plan_cross_validation
+from automl.stages.cross_validate import cross_validate, optimism, plan_cross_validation
 
 PLAIN = {
     "space": {"learning_rate": {"float": [1e-4, 1e-2], "log": True, "default": 1e-3}},
@@ -132,6 +133,21 @@ def test_another_cross_validation_in_the_folder_is_refused(plan, trained, tmp_pa
     (tmp_path / "out" / "cross-validation.json").write_text("{}")
     with pytest.raises(UsageError, match="damaged"):
         plan()
+
+
+def test_a_fold_that_steers_its_own_training_is_told(plan):
+    assert optimism(plan()) == ()
+    (stopped,) = optimism(plan("stopped", train={"epochs": 3, "early_stop": {"patience": 2}}))
+    assert stopped.startswith("train.early_stop ends a training by the fold that it is scored on")
+    assert optimism(plan("cosine", space={**PLAIN["space"], "schedule": "cosine"})) == ()
+    both = plan(
+        "both",
+        space={**PLAIN["space"], "schedule": "plateau"},
+        train={"epochs": 3, "early_stop": {"patience": 2}},
+    )
+    assert [note.split()[0] for note in optimism(both)] == ["train.early_stop", "schedule:"]
+    told = [line for line in _plan_lines(both) if line.startswith("warning")]
+    assert len(told) == 2
 
 
 def test_what_cannot_be_dealt_or_trained_is_told(plan, tmp_path):

@@ -7,12 +7,16 @@ from PIL import Image
 from torch import nn
 
 from automl.errors import UsageError
+from automl.jobs.beginning import Elastic, Trained, write_beginning
 from automl.jobs.network import build_network
+from automl.jobs.trained import TrainedNetwork
 from automl.records import DatasetInfo, Normalisation, TrialConfig, to_json
 from automl.space.experiment import Experiment
 from automl.space.parameters import parameters_from
+from automl.stages import grad_cam
 from automl.stages.explain import ExplanationRequest, explain
 from automl.stages.grad_cam import heat_of
+from automl.stages.reproduce import recorded_experiment
 from automl.store.journal import Journal
 from automl.store.layout import StudyFolder
 from automl.training.checkpoint import Checkpoint, save_checkpoint
@@ -120,6 +124,43 @@ def test_the_picture_has_the_size_of_the_photo_and_differs_from_it(request_of, t
     photo = np.asarray(Image.open(tmp_path / "photo.png"))
     assert picture.shape == photo.shape
     assert (picture != photo).mean() > 0.5
+
+
+def test_a_network_that_went_on_from_weights_is_shown_what_they_were_trained_to_see(
+    request_of, study, tmp_path, monkeypatch
+):
+    folder = StudyFolder(study)
+    params = recorded_experiment(study).space.default()
+    own = Normalisation(mean=(20.0, 30.0, 40.0), std=(10.0, 20.0, 30.0))
+    known = TrainedNetwork(
+        name="old/0", params=params, normalisation=own, dataset=INFO, experiment={}
+    )
+    state = build_network(parameters_from(params), INFO, seed=3).state_dict()
+    trained = Trained(record=known, state=state, elastic=Elastic(), fisher={})
+    write_beginning(folder.beginning, trained)
+    seen = []
+    monkeypatch.setattr(grad_cam, "heat_of", seeing(seen, grad_cam.heat_of))
+    explain(request_of(image=photo_of(tmp_path, (96, 64))))
+    photo = np.asarray(Image.open(tmp_path / "fitting.png")).astype(np.float32)
+    expected = (photo - np.float32(own.mean)) / np.float32(own.std)
+    np.testing.assert_allclose(seen[0][0].movedim(0, -1).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def photo_of(root, size):
+    """A photo of the network's own size, which is not resized."""
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(root / "fitting.png")
+    return root / "fitting.png"
+
+
+def seeing(seen, real):
+    """`heat_of`, which notes the pixels that it is given."""
+
+    def noted(network, layer, pixels, label, *, channels_last=False):
+        seen.append(pixels)
+        return real(network, layer, pixels, label, channels_last=channels_last)
+
+    return noted
 
 
 def test_what_cannot_be_explained_is_told(request_of, study, tmp_path, monkeypatch):

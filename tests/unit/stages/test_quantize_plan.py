@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from automl.errors import UsageError
+from automl.resize import STRETCH
 from automl.space.compression import Int8Settings
 from automl.stages import quantize_plan
 from automl.stages.quantize_plan import QuantizeRequest, plan_quantization
@@ -31,15 +32,19 @@ def request_for(data):
 
 @pytest.fixture
 def subject(monkeypatch):
-    def look(source, **_):
+    def look(source, *_, **__):
         raise LookedForError(source)
 
     experiment = SimpleNamespace(data=SimpleNamespace(source="the study's"))
     subject = SimpleNamespace(
-        size=(32, 32), resize=None, split_seed=0, trainable=SimpleNamespace(experiment=experiment)
+        size=(32, 32),
+        resize=STRETCH,
+        classes=("low", "high"),
+        split_seed=0,
+        trainable=SimpleNamespace(experiment=experiment),
     )
     monkeypatch.setattr(quantize_plan, "find_subject", lambda _model: subject)
-    monkeypatch.setattr(quantize_plan, "cached_dataset", look)
+    monkeypatch.setattr(quantize_plan, "cached_for_network", look)
     return subject
 
 
