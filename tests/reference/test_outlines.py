@@ -65,17 +65,40 @@ def test_boundary_f1_is_that_of_nearest_neighbours(pair):
     pred, target = pair
     pred_known = np.where(target == 255, 255, pred)
     for label, score in enumerate(boundary_f1(pred, target, CLASSES, TWO)):
-        mine = outline_points(pred_known, label, closed=False)
-        true = outline_points(target, label, closed=False)
-        if not len(mine) and not len(true):
-            assert math.isnan(score)
-        elif not len(mine) or not len(true):
-            assert score == 0
-        else:
-            precision = (cKDTree(true).query(mine)[0] <= 2).mean()
-            recall = (cKDTree(mine).query(true)[0] <= 2).mean()
-            both = precision + recall
-            assert score == pytest.approx(2 * precision * recall / both if both else 0)
+        assert score == pytest.approx(expected_f1(pred_known, target, label), nan_ok=True)
+
+
+def expected_f1(pred_known, target, label):
+    """By cases: the class in how many of the masks, and how many of its regions have an outline."""
+    regions = [{*map(tuple, np.argwhere(mask == label).tolist())} for mask in (pred_known, target)]
+    if not all(regions):
+        return 0.0 if any(regions) else math.nan
+    mine, true = (outline_points(mask, label, closed=False) for mask in (pred_known, target))
+    if not len(mine) and not len(true):
+        return 1.0 if regions[0] == regions[1] else 0.0
+    if not len(mine) or not len(true):
+        return 0.0
+    precision = (cKDTree(true).query(mine)[0] <= 2).mean()
+    recall = (cKDTree(mine).query(true)[0] <= 2).mean()
+    both = precision + recall
+    return 2 * precision * recall / both if both else 0.0
+
+
+@pytest.mark.parametrize(
+    ("pred", "target", "scores"),
+    [
+        ("0000", "1111", [0, 0]),  # wholly wrong, and no outline in either mask
+        ("0000", "1.11", [0, 0]),
+        ("1111", "1111", [math.nan, 1]),
+        ("0000", "....", [math.nan, math.nan]),
+        ("1111", "0111", [0, 0]),  # of class 1 only the truth has an outline
+        ("0.11", "1.00", [0, 0]),  # in both masks, outlined in neither, and nowhere the same
+        ("0011", "0011", [1, 1]),
+    ],
+)
+def test_regions_without_an_outline_count_in_boundary_f1(pred, target, scores):
+    masks = [np.array([[255 if c == "." else int(c) for c in row]] * 3) for row in (pred, target)]
+    np.testing.assert_array_equal(boundary_f1(*masks, 2, Tolerance(0, "pixels")), scores)
 
 
 @settings(deadline=None, max_examples=60)
