@@ -67,6 +67,7 @@ def pretrain(
         temperature=temperature,
         seed=seed,
         device=experiment.train.device,
+        loader_workers=experiment.train.loader_workers,
     )
     check_request(request)
     describe_encoder(name, 32, experiment.data.size)

@@ -7,8 +7,6 @@ picture mirrored, labels with it, so that zooming out wastes no pixels.
 from __future__ import annotations
 
 import os
-import random
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +19,7 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as alb
 import cv2
 
+from automl.data.threads import OfEachThread, seeded
 from automl.data.transforms import Canvas, build_transform
 from automl.data.trivial import trivial_augment
 from automl.errors import UsageError
@@ -46,8 +45,7 @@ class Augmentation:
         self.policy = policy
         self.size = size
         self.ignore = ignore
-        # A pipeline holds its random state, so every thread has its own.
-        self._local = threading.local()
+        self._pipelines = OfEachThread(lambda: _built(policy, size, ignore))
 
     def __reduce__(self) -> tuple[type[Augmentation], tuple[str | Policy, tuple[int, int], int]]:
         return Augmentation, (self.policy, self.size, self.ignore)
@@ -58,11 +56,7 @@ class Augmentation:
             raise ValueError(f"size must be {self.size}, got {image.shape} and {mask.shape}")
         if self.policy == "none":
             return image, mask
-        pipeline = self._pipeline()
-        # One stream for all transforms: `set_random_seed` would give each its own of the same
-        # seed, and then they would all decide alike.
-        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        changed = pipeline(image=image, mask=mask)
+        changed = seeded(self._pipeline(), seed)(image=image, mask=mask)
         return changed["image"], changed["mask"]
 
     def transforms(self) -> list[dict[str, Any]]:
@@ -70,11 +64,7 @@ class Augmentation:
         return [] if self.policy == "none" else _described(self._pipeline())
 
     def _pipeline(self) -> Any:
-        pipeline = getattr(self._local, "pipeline", None)
-        if pipeline is None:
-            pipeline = _built(self.policy, self.size, self.ignore)
-            self._local.pipeline = pipeline
-        return pipeline
+        return self._pipelines()
 
 
 def policy_transforms(

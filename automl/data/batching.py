@@ -8,9 +8,8 @@ Shapes: N batch, H and W pixels, C channels.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -24,6 +23,7 @@ from automl.data.mixing.copy_paste import pasted_classes
 from automl.data.mixing.layers import MIXES, Ground, Layer, layer, mixed, stream_of
 from automl.data.mixing.sample import Sample
 from automl.data.oversampling import OVERSAMPLING, drawn_rows, image_weights, repeats_before
+from automl.data.threads import prepared
 from automl.space.policies.policy import Policy
 
 #: Tell the streams of random numbers of one epoch apart.
@@ -172,10 +172,9 @@ class EpochPlan:
 
     def batches(self) -> Iterator[Batch]:
         """Give this process its part of each global batch, in order."""
-        numbers = range(len(self))
-        if self.settings.loader_workers == 0:
-            return (batch for batch in map(self.batch, numbers) if batch is not None)
-        return _prepared(self, numbers, self.settings.loader_workers)
+        made = prepared(self.batch, range(len(self)), self.settings.loader_workers)
+        with closing(made):
+            yield from (batch for batch in made if batch is not None)
 
     def some_batches(self, count: int) -> Iterator[Batch]:
         """Give this process its part of the first `count` global batches, or of all there are."""
@@ -278,22 +277,3 @@ class EpochPlan:
 def _labels(masks: Sequence[UInt8]) -> torch.Tensor:
     """Masks as one array of labels, a copy."""
     return torch.from_numpy(np.stack(masks))
-
-
-def _prepared(plan: EpochPlan, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
-    """The batches in order, two a worker made ahead by threads."""
-    waiting: deque[Future[Batch | None]] = deque()
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="automl-loader")
-    try:
-        for number in numbers:
-            waiting.append(pool.submit(plan.batch, number))
-            if len(waiting) > 2 * workers:
-                batch = waiting.popleft().result()
-                if batch is not None:
-                    yield batch
-        while waiting:
-            batch = waiting.popleft().result()
-            if batch is not None:
-                yield batch
-    finally:
-        pool.shutdown(cancel_futures=True)

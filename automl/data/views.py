@@ -8,7 +8,6 @@ appendix A; crops keep at least a fifth of the area, as small pictures of whole 
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ import albumentations as alb
 
 from automl.data.batching import Batch
 from automl.data.dataset import ArrowSplit, UInt8
+from automl.data.threads import OfEachThread, prepared, seeded
 
 #: Shares of the area that a crop may keep.
 _CROP = (0.2, 1.0)
@@ -35,31 +35,36 @@ _ORDER, _VIEWS = 0, 1
 
 
 class RandomView:
-    """Gives a random view of an image, the same for the same seed; `size` is (height, width)."""
+    """Gives a random view of an image, the same for the same seed; safe with threads.
+
+    `size` is (height, width).
+    """
 
     def __init__(self, size: tuple[int, int]) -> None:
-        self._pipeline: Any = alb.Compose(
-            [
-                alb.RandomResizedCrop(size=size, scale=_CROP, p=1.0),
-                alb.HorizontalFlip(p=0.5),
-                alb.ColorJitter(
-                    brightness=_JITTER,
-                    contrast=_JITTER,
-                    saturation=_JITTER,
-                    hue=(-_HUE, _HUE),
-                    p=0.8,
-                ),
-                alb.ToGray(p=0.2),
-                alb.GaussianBlur(blur_limit=(3, 5), sigma_limit=(0.1, 2.0), p=0.5),
-            ]
-        )
+        self._pipelines = OfEachThread(lambda: _built(size))
 
     def __call__(self, image: UInt8, seed: int) -> UInt8:
         """A view of the image (H, W, 3), which stays as it is."""
-        # One stream for all transforms, as in `Augmentation`.
-        self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        view: UInt8 = self._pipeline(image=image)["image"]
+        view: UInt8 = seeded(self._pipelines(), seed)(image=image)["image"]
         return view
+
+
+def _built(size: tuple[int, int]) -> Any:
+    return alb.Compose(
+        [
+            alb.RandomResizedCrop(size=size, scale=_CROP, p=1.0),
+            alb.HorizontalFlip(p=0.5),
+            alb.ColorJitter(
+                brightness=_JITTER,
+                contrast=_JITTER,
+                saturation=_JITTER,
+                hue=(-_HUE, _HUE),
+                p=0.8,
+            ),
+            alb.ToGray(p=0.2),
+            alb.GaussianBlur(blur_limit=(3, 5), sigma_limit=(0.1, 2.0), p=0.5),
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,13 @@ class PairedViews:
 
     Rows 0 to N - 1 of a batch are the first views, rows N to 2 N - 1 the second ones, in the same
     order. The last incomplete batch is left out unless it is the only one. Masks are empty.
+    `loader_workers` threads prepare batches ahead; 0 prepares each when asked.
     """
 
     split: ArrowSplit
     batch_size: int
     seed: int
+    loader_workers: int = 0
 
     @property
     def images(self) -> int:
@@ -87,17 +94,20 @@ class PairedViews:
         """The batches of an epoch, counted from 0; they depend on the seed and the epoch alone."""
         view = RandomView(self.split.size)
         order = self._stream(epoch, _ORDER).permutation(len(self.split))
-        for number in range(len(self)):
+
+        def batch(number: int) -> Batch:
             rows = order[number * self.images : (number + 1) * self.images]
             pairs = [
                 view(self.split.image(int(row)), self._seed(epoch, int(row), turn))
                 for turn in (0, 1)
                 for row in rows
             ]
-            yield Batch(
+            return Batch(
                 images_nhwc=torch.from_numpy(np.stack(pairs)),
                 masks_nhw=torch.zeros(len(pairs), 1, 1, dtype=torch.int64),
             )
+
+        return prepared(batch, range(len(self)), self.loader_workers)
 
     def _stream(self, epoch: int, *purpose: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence([self.seed, epoch, *purpose]))

@@ -132,5 +132,5 @@ def _extra(name: str, mask_hw: UInt8, target_hw: UInt8, num_classes: int, wanted
         return boundary_f1(mask_hw, target_hw, num_classes, wanted.tolerance)
     if name == "hausdorff_95":
         return hausdorff_95(mask_hw, target_hw, num_classes)
-    mine, true = (component_instances(of, target_hw, num_classes) for of in (mask_hw, target_hw))
+    mine, true = (component_instances(of, num_classes) for of in (mask_hw, target_hw))
     return panoptic_counts(mine, true, num_classes)

@@ -11,6 +11,7 @@ from automl.models.reading import map_channels_in
 from automl.records import DatasetInfo, Normalisation
 from automl.space.declared import step_options
 from automl.space.parameters import TrialParameters
+from automl.space.speed import LoaderWorkers
 from automl.space.training import TrainSettings
 from automl.training.deep_supervision import DeepSupervision
 from automl.training.losses import CombinedLoss, LossOptions, class_weights_from
@@ -52,7 +53,7 @@ def fit_settings(
         copy_paste=params.copy_paste,
         mixup=params.mixup,
         oversample=params.oversample,
-        loader_workers=_loader_workers(train),
+        loader_workers=loader_workers(train.loader_workers, train.device),
         manner=Manner(deterministic=train.deterministic),
         recipe=_recipe(params, train),
     )
@@ -71,14 +72,14 @@ def _recipe(params: TrialParameters, train: TrainSettings) -> Recipe:
     )
 
 
-def _loader_workers(train: TrainSettings) -> int:
+def loader_workers(declared: LoaderWorkers, device: str) -> int:
     """As declared; else on a GPU the job's CPU threads prepare batches ahead, on a CPU they train.
 
     Where it is to be measured, this holds until it is.
     """
-    if isinstance(train.loader_workers, int):
-        return train.loader_workers
-    on_gpu = compute_device(train.device).type == "cuda"
+    if isinstance(declared, int):
+        return declared
+    on_gpu = compute_device(device).type == "cuda"
     return torch.get_num_threads() if on_gpu else 0
 
 

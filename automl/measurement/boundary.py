@@ -50,28 +50,33 @@ DEFAULT_TOLERANCE = Tolerance(0.0075, "diagonal")
 def boundary_f1(
     pred_hw: Labels, target_hw: Labels, num_classes: int, tolerance: Tolerance
 ) -> NDArray[np.float64]:
-    """F1 of each class in one image: float64 (K,), NaN for a class with no outline in either.
+    """F1 of each class in one image: float64 (K,), NaN for a class in neither of the two.
 
-    A class with an outline in only one of the two gets 0. Pixels with target 255 belong to no
-    class, whatever is predicted there.
+    A class in only one of the two gets 0, also where it fills the image and so has no outline; one
+    without an outline in either gets 1 where it has the same pixels in both, else 0. Pixels with
+    target 255 belong to no class, whatever is predicted there.
     """
     size = (target_hw.shape[0], target_hw.shape[1])
     within = tolerance.pixels(size)
     known_hw = target_hw != IGNORE
     scores = np.full(num_classes, np.nan)
     for label in range(num_classes):
-        pred = inner_outline((pred_hw == label) & known_hw, known_hw)
-        target = inner_outline((target_hw == label) & known_hw, known_hw)
-        scores[label] = _f1(pred, target, within)
+        pred, target = (pred_hw == label) & known_hw, (target_hw == label) & known_hw
+        if pred.any() and target.any():
+            scores[label] = _f1(pred, target, known_hw, within)
+        elif pred.any() or target.any():
+            scores[label] = 0.0
     return scores
 
 
-def _f1(pred_hw: Region, target_hw: Region, within: float) -> float:
-    if not pred_hw.any() and not target_hw.any():
-        return math.nan
-    if not pred_hw.any() or not target_hw.any():
+def _f1(pred_hw: Region, target_hw: Region, known_hw: Region, within: float) -> float:
+    """F1 of the outlines of two regions, both of some pixel."""
+    pred, target = inner_outline(pred_hw, known_hw), inner_outline(target_hw, known_hw)
+    if not pred.any() and not target.any():
+        return float(np.array_equal(pred_hw, target_hw))
+    if not pred.any() or not target.any():
         return 0.0
-    precision = float((distances_to(pred_hw, target_hw) <= within).mean())
-    recall = float((distances_to(target_hw, pred_hw) <= within).mean())
+    precision = float((distances_to(pred, target) <= within).mean())
+    recall = float((distances_to(target, pred) <= within).mean())
     both = precision + recall
     return 2 * precision * recall / both if both else 0.0

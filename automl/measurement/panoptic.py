@@ -39,30 +39,25 @@ class Segments:
             )
 
 
-def component_instances(labels_hw: Labels, target_hw: Labels, num_classes: int) -> Segments:
-    """Take the connected parts of each class for its instances, ignored pixels left out.
-
-    Parts hang together by sides and corners; `target_hw` says what is ignored.
-    """
-    known_hw = target_hw != IGNORE
+def component_instances(labels_hw: Labels, num_classes: int) -> Segments:
+    """Take the connected parts of each class for its instances; by sides and corners."""
     instances = np.zeros(labels_hw.shape, np.int64)
     for label in range(num_classes):
-        instances += components((labels_hw == label) & known_hw)
+        instances += components(labels_hw == label)
     return Segments(labels_hw, instances)
 
 
 def panoptic_counts(pred: Segments, target: Segments, num_classes: int) -> NDArray[np.float64]:
     """Sum of matched IoUs, TP, FP and FN of each class in one image: float64 (K, 4).
 
-    Counts of several images add up. Ignored pixels (target 255) belong to no instance, so that what
-    is predicted there plays no part.
+    Counts of several images add up. Ignored pixels (target 255) belong to no true instance and
+    play no part in an IoU; a predicted instance without a match of which more than half is ignored
+    is no false positive (the source's rules for void labels).
     """
     known_hw = target.labels_hw != IGNORE
     counts = np.zeros((num_classes, 4))
     for label in range(num_classes):
-        mine = _numbers(pred, label, known_hw)
-        true = _numbers(target, label, known_hw)
-        counts[label] = _class_counts(mine, true)
+        counts[label] = _class_counts(_numbers(pred, label), _numbers(target, label), known_hw)
     return counts
 
 
@@ -76,24 +71,26 @@ def panoptic_quality(counts_k4: NDArray[np.float64]) -> NDArray[np.float64]:
     return quality
 
 
-def _numbers(segments: Segments, label: int, known_hw: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _numbers(segments: Segments, label: int) -> NDArray[np.int64]:
     """Instances of a class as 1, 2, ... in any order; 0 elsewhere."""
-    own = (segments.labels_hw == label) & known_hw
+    own = segments.labels_hw == label
     numbers = np.zeros(own.shape, np.int64)
     numbers[own] = np.unique(segments.instances_hw[own], return_inverse=True)[1].ravel() + 1
     return numbers
 
 
 def _class_counts(
-    mine_hw: NDArray[np.int64], true_hw: NDArray[np.int64]
+    mine_hw: NDArray[np.int64], true_hw: NDArray[np.int64], known_hw: NDArray[np.bool_]
 ) -> tuple[float, int, int, int]:
     num_mine, num_true = int(mine_hw.max(initial=0)), int(true_hw.max(initial=0))
     cells = np.bincount(
-        (mine_hw * (num_true + 1) + true_hw).ravel(), minlength=(num_mine + 1) * (num_true + 1)
+        (mine_hw * (num_true + 1) + true_hw)[known_hw], minlength=(num_mine + 1) * (num_true + 1)
     ).reshape(num_mine + 1, num_true + 1)
-    shared = cells[1:, 1:]
-    either = cells[1:].sum(axis=1)[:, None] + cells[:, 1:].sum(axis=0)[None, :] - shared
+    shared, known_m = cells[1:, 1:], cells[1:].sum(axis=1)
+    either = known_m[:, None] + cells[:, 1:].sum(axis=0)[None, :] - shared
     iou = shared / np.maximum(either, 1)
     matched = iou > _MATCH
     hits = int(matched.sum())
-    return float(iou[matched].sum()), hits, num_mine - hits, num_true - hits
+    area_m = np.bincount(mine_hw.ravel(), minlength=num_mine + 1)[1:]
+    judged_m = matched.any(axis=1) | (area_m - known_m <= _MATCH * area_m)
+    return float(iou[matched].sum()), hits, int(judged_m.sum()) - hits, num_true - hits

@@ -14,10 +14,12 @@ from safetensors.torch import save_file
 from automl.data.dataset import Dataset
 from automl.errors import UsageError
 from automl.jobs.context import available_cpus, torch_threads
+from automl.jobs.settings import loader_workers
 from automl.models.bare import bare_encoder
 from automl.models.build import normalisation_for
 from automl.models.encoders import TimmEncoder
 from automl.records import ModelSpec, short_hash
+from automl.space.speed import LoaderWorkers
 from automl.store.atomic import staged_file
 from automl.store.lock import WriterLock
 from automl.training.contrastive import ContrastiveLoss
@@ -31,7 +33,10 @@ _WARMUP_EPOCHS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainingRequest:
-    """What to pre-train, how, and the file to write. `batch_size` counts images, of two views."""
+    """What to pre-train, how, and the file to write. `batch_size` counts images, of two views.
+
+    `loader_workers` is as declared for trainings; nothing is measured here, so `fastest` is `auto`.
+    """
 
     encoder: str
     out: Path
@@ -41,6 +46,7 @@ class PretrainingRequest:
     temperature: float = 0.5
     seed: int = 0
     device: str = "auto"
+    loader_workers: LoaderWorkers = "auto"
 
 
 def check_request(request: PretrainingRequest) -> None:
@@ -86,7 +92,9 @@ def _working(request: PretrainingRequest) -> Iterator[Path]:
 
     Its name holds what is trained: another encoder or other settings never go on from it.
     """
-    key = short_hash({**asdict(request), "out": request.out.name}, length=8)
+    trained = {**asdict(request), "out": request.out.name}
+    del trained["loader_workers"]
+    key = short_hash(trained, length=8)
     folder = request.out.with_name(f"{request.out.stem}-{key}.pretraining")
     folder.mkdir(parents=True, exist_ok=True)
     with WriterLock(folder / "lock"):
@@ -108,6 +116,7 @@ def _settings(request: PretrainingRequest, dataset: Dataset) -> FitSettings:
         warmup_epochs=_WARMUP_EPOCHS,
         device=request.device,
         seed=request.seed,
+        loader_workers=loader_workers(request.loader_workers, request.device),
     )
 
 

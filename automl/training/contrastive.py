@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from automl.training.precision import at_least_float32
+
 #: Values of a projection. Source: section 4.2 of the paper, which finds 32 to 2048 alike.
 PROJECTION = 128
 
@@ -21,16 +23,19 @@ def nt_xent(projected_vd: Tensor, temperature: float) -> Tensor:
 
     Rows i and i + N are the views of one image. For each view i with partner j the loss is
     `-log(exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t))`, `sim` the cosine, and the
-    result its mean over all 2 N views. Raises ValueError for an odd number of rows, fewer than two
-    images or a temperature that is not positive.
+    result its mean over all 2 N views. Half precisions are computed in float32, under autocast,
+    too: exponentials of similarities over a small temperature leave their range. Raises ValueError
+    for an odd number of rows, fewer than two images or a temperature that is not positive.
     """
     views = len(projected_vd)
     if views % 2 or views < 4:
         raise ValueError(f"needs two views of at least 2 images, got {views} rows")
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    unit_vd = functional.normalize(projected_vd, dim=1)
-    similarity_vv = unit_vd @ unit_vd.T / temperature
+    # Autocast would take the product of matrices in half precision again.
+    with torch.autocast(projected_vd.device.type, enabled=False):
+        unit_vd = functional.normalize(at_least_float32(projected_vd), dim=1)
+        similarity_vv = unit_vd @ unit_vd.T / temperature
     itself_vv = torch.eye(views, dtype=torch.bool, device=projected_vd.device)
     similarity_vv = similarity_vv.masked_fill(itself_vv, -torch.inf)
     partner_v = torch.arange(views, device=projected_vd.device).roll(views // 2)
@@ -56,6 +61,4 @@ class ContrastiveLoss(nn.Module):
     def forward(self, model: nn.Module, images_nchw: Tensor, _target_nhw: Tensor) -> Tensor:
         """The loss of two views of each image, as `PairedViews` orders them; a scalar."""
         coarsest_nchw: Tensor = model(images_nchw)[-1]
-        projected_vd = self.head(coarsest_nchw.mean((2, 3)))
-        # Exponentials of similarities over a small temperature leave the range of half precision.
-        return nt_xent(projected_vd.float(), self.temperature)
+        return nt_xent(self.head(coarsest_nchw.mean((2, 3))), self.temperature)

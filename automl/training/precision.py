@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 import torch
+from torch import Tensor
 from torch.amp import GradScaler, autocast
 
 from automl.errors import UsageError
@@ -40,6 +41,11 @@ class Precision:
     def grad_scaler(self) -> GradScaler:
         """A loss scaler that works for `fp16` and passes everything through otherwise."""
         return GradScaler(self.device_type, enabled=self.name == "fp16")
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precisions as float32; float32 and float64 as they are."""
+    return values.float() if values.dtype in _AUTOCAST.values() else values
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:

@@ -55,7 +55,9 @@ def pretrain(
     and for a checkpoint of another run, ValueError for a split of fewer than two images.
     """
     device = compute_device(settings.device)
-    views = PairedViews(dataset.split("train"), settings.batch_size, settings.seed)
+    views = PairedViews(
+        dataset.split("train"), settings.batch_size, settings.seed, settings.loader_workers
+    )
     if views.images < 2:
         raise ValueError(f"a batch needs at least 2 images, got {views.images}")
     step = TrainingStep(encoder, loss)

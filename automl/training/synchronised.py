@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+from automl.training.precision import at_least_float32
 from automl.training.ranks import global_rank, sum_over_ranks, world_size
 
 _PIXELS = (0, 2, 3)
@@ -133,7 +134,7 @@ def _statistics(part_nchw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Sums travel in fp64, so that the square of the mean leaves no rounding in the variance.
     """
-    values = _at_least_fp32(part_nchw)
+    values = at_least_float32(part_nchw)
     own = values.numel() // values.shape[1]
     if own:
         own_var, own_mean = torch.var_mean(values, dim=_PIXELS, correction=0)
@@ -170,8 +171,8 @@ class _Normalised(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_nchw: Tensor) -> tuple[Tensor | None, ...]:
         part_nchw, weight, mean, inverse_std, count = ctx.saved_tensors
-        gradient = _at_least_fp32(gradient_nchw)
-        normal = (_at_least_fp32(part_nchw) - _by_channel(mean)) * _by_channel(inverse_std)
+        gradient = at_least_float32(gradient_nchw)
+        normal = (at_least_float32(part_nchw) - _by_channel(mean)) * _by_channel(inverse_std)
         # Those of weight and bias: this rank's, which whoever averages gradients adds up.
         of_bias = gradient.sum(_PIXELS)
         of_weight = (gradient * normal).sum(_PIXELS)
@@ -195,7 +196,3 @@ class _Normalised(torch.autograd.Function):
 
 def _by_channel(values: Tensor) -> Tensor:
     return values.view(1, -1, 1, 1)
-
-
-def _at_least_fp32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from automl.training.contrastive import nt_xent
+from automl.training.contrastive import ContrastiveLoss, nt_xent
 
 
 def rows(images, values, seed):
@@ -75,3 +75,30 @@ def test_views_that_agree_alone_cost_least():
 def test_what_has_no_loss_is_refused(count, temperature):
     with pytest.raises(ValueError, match=r"needs two views|temperature"):
         nt_xent(torch.ones(count, 2), temperature)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_computes_no_similarity_in_half_precision(dtype):
+    """At a temperature of 0.01 a similarity that is off by 2^-9, as in bfloat16, is off by 0.2."""
+    projected = rows(8, 32, 1).to(dtype).requires_grad_()
+    exact = projected.detach().double().requires_grad_()
+    expected = nt_xent(exact, 0.01)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = nt_xent(projected, 0.01)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    found.backward()
+    expected.backward()
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-2
+    torch.testing.assert_close(projected.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_the_loss_of_a_step_under_autocast_is_that_of_its_own_projections():
+    loss = ContrastiveLoss(5, temperature=0.02, seed=0)
+    heads = []
+    loss.head.register_forward_hook(lambda _module, _given, made: heads.append(made.detach()))
+    images = torch.randn(8, 5, 3, 3, generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(lambda images_nchw: [images_nchw], images, torch.zeros(8, 1, 1))
+    assert heads[0].dtype == torch.bfloat16
+    assert found.item() == pytest.approx(nt_xent(heads[0].double(), 0.02).item(), rel=1e-5)

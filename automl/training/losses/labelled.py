@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from automl.records import IGNORE
+from automl.training.precision import at_least_float32
 from automl.training.ranks import sum_over_ranks, world_size
 
 
@@ -14,12 +15,10 @@ class LabelledPixels:
     """Log-probabilities (N, K, H, W), and where and what (N, H, W) the labels are."""
 
     def __init__(self, logits_nkhw: Tensor, target_nhw: Tensor) -> None:
-        if logits_nkhw.dtype in (torch.float16, torch.bfloat16):
-            logits_nkhw = logits_nkhw.float()
         self.num_classes = logits_nkhw.shape[1]
         self.labelled_nhw = target_nhw != IGNORE
         self.label_nhw = torch.where(self.labelled_nhw, target_nhw, 0)
-        self.log_p_nkhw = F.log_softmax(logits_nkhw, dim=1)
+        self.log_p_nkhw = F.log_softmax(at_least_float32(logits_nkhw), dim=1)
         self.log_p_true_nhw = self.log_p_nkhw.gather(1, self.label_nhw.unsqueeze(1)).squeeze(1)
 
     def sums_by_class(self, values_nhw: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 
 from automl.data.dataset import open_dataset
 from automl.data.views import PairedViews, RandomView
@@ -42,6 +46,34 @@ def test_batches_hold_two_views_of_each_image_and_repeat(split):
     assert not np.array_equal(first[0].images_nhwc, next(views.batches(2)).images_nhwc)
     pair = first[0].images_nhwc[[0, 2]].numpy()
     assert not np.array_equal(pair[0], pair[1]), "the two views differ"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_loader_threads_prepare_the_same_views(split, workers, monkeypatch):
+    alone = PairedViews(split, batch_size=2, seed=3)
+    threaded = PairedViews(split, batch_size=2, seed=3, loader_workers=workers)
+    expected = [list(alone.batches(epoch)) for epoch in range(2)]
+    makers, honest = set(), RandomView.__call__
+
+    def watched(view, image, seed):
+        makers.add(threading.current_thread().name.split("_")[0])
+        return honest(view, image, seed)
+
+    monkeypatch.setattr(RandomView, "__call__", watched)
+    for epoch, batches in enumerate(expected):
+        for one, other in zip(batches, threaded.batches(epoch), strict=True):
+            assert torch.equal(one.images_nhwc, other.images_nhwc)
+            assert torch.equal(one.masks_nhw, other.masks_nhw)
+    assert makers == {"automl-loader"}
+
+
+def test_views_are_safe_with_threads(split):
+    """All threads use one `RandomView` at once."""
+    view, image = RandomView((32, 64)), split.image(0)
+    expected = [view(image, seed) for seed in range(60)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        found = list(pool.map(lambda seed: view(image, seed), range(60)))
+    assert all(map(np.array_equal, found, expected))
 
 
 def test_partners_are_views_of_one_image(tmp_path):
