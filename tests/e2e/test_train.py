@@ -122,7 +122,8 @@ def test_two_processes_of_torchrun_train_as_one(environment, space, tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_torchrun_restarts_a_training_whose_second_rank_is_killed(environment, space, tmp_path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_restarts_a_training_whose_rank_is_killed(environment, space, tmp_path, rank):
     launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max-restarts"]
     words = ["1", "-m", "automl", "train", "--space", "space.yaml", "--epochs", "4", "--out", "out"]
     with (tmp_path / "log").open("w") as log:
@@ -138,7 +139,7 @@ def test_torchrun_restarts_a_training_whose_second_rank_is_killed(environment, s
         assert process.poll() is None, (tmp_path / "log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(second_rank_of(process.pid), signal.SIGKILL)
+    os.kill(process_of_rank(rank, process.pid), signal.SIGKILL)
     assert process.wait(timeout=250) == 0, (tmp_path / "log").read_text()
     printed = (tmp_path / "log").read_text()
     assert printed.count("2 processes of torchrun") == 2
@@ -146,16 +147,18 @@ def test_torchrun_restarts_a_training_whose_second_rank_is_killed(environment, s
     assert [epoch for epoch, _ in epochs_of(tmp_path / "out")] == [1, 2, 3, 4]
 
 
-def second_rank_of(launcher):
-    """The process that `launcher` started as rank 1."""
+def process_of_rank(rank, launcher):
+    """The process that `launcher` started as this rank."""
+    told = f"RANK={rank}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             stat, given = (folder / "stat").read_text(), (folder / "environ").read_bytes()
         except OSError:
             continue
-        if int(stat.rpartition(")")[2].split()[1]) == launcher and b"RANK=1" in given.split(b"\0"):
+        parent = int(stat.rpartition(")")[2].split()[1])
+        if parent == launcher and told in given.split(b"\0"):
             return int(folder.name)
-    raise AssertionError("torchrun has no second rank")
+    raise AssertionError(f"torchrun has no rank {rank}")
 
 
 def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(
