@@ -15,6 +15,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from automl.errors import UsageError
 from automl.training.ranks import compute_device
@@ -60,13 +62,32 @@ def launched_rank(environment: Mapping[str, str] | None = None) -> LaunchedRank 
     )
 
 
+def _attempt() -> str:
+    """What tells the group that torchrun has started again from the one that died.
+
+    On one machine both meet in the same store, and the new one would find the addresses of the
+    dead. Several machines count restarts each for itself, so there the count says nothing.
+    """
+    launched = launched_rank()
+    if launched is None or launched.local_world_size != launched.world_size:
+        return "attempt"
+    return f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
 @contextmanager
 def joined() -> Iterator[None]:
     """Be part of the launched group: gloo for what is on a CPU, NCCL for what is on a GPU."""
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(compute_device("cuda"))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    store, rank, world_size = next(rendezvous("env://", timeout=_PATIENCE))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=PrefixStore(_attempt(), store),
+        rank=rank,
+        world_size=world_size,
+        timeout=_PATIENCE,
+    )
     try:
         yield
     finally:

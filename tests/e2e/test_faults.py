@@ -30,44 +30,103 @@ def neighbour(environment):
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
+@pytest.mark.exhaustive
 def test_a_trial_whose_process_is_killed_is_started_again(
-    environment, tiny_space, tmp_path, neighbour, workers
+    environment, tiny_space, tmp_path, neighbour
 ):
     out = tmp_path / "study"
-    program = "from automl.cli.main import main; main()"
-    words = ["search", "--space", str(tiny_space), "--out", str(out), "--trials", "2"]
-    words += ["--workers-per-trial", str(workers)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *words],
-        env=environment,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 180
-    awaited = "costs" if workers == 1 else "epoch"
-    while not any(
-        event["kind"] == "message" and event["message"]["kind"] == awaited
-        for event in read_journal(out / "journal.jsonl")
-    ):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    victims = trial_processes(process.pid)
-    assert victims
-    os.kill(victims[0], signal.SIGKILL)
-    printed, told = process.communicate(timeout=250)
-    assert process.returncode == 0, printed + told
+    words = ["--space", str(tiny_space), "--out", str(out), "--trials", "2"]
+    search_with_a_kill(environment, words, out, "costs", b"ray::ImplicitFunc")
     rows = pq.read_table(out / "trials.parquet").to_pylist()
     assert [row["number"] for row in rows] == [0, 1]
     assert {row["status"] for row in rows} <= {"completed", "stopped"}
     assert rows[0]["status"] == "completed"
 
 
-def trial_processes(driver: int) -> list[int]:
-    """The processes of Ray trials below the process `driver`."""
+#: One network, long enough to be hit while it trains; nothing to compress.
+RANKED = """
+data: {source: "builtin:surface-defects", size: [32, 32]}
+space: {encoder: mobilenetv3_small_050, decoder: fpn_lite, decoder_width: 16, batch_size: 16}
+search: {trials: 1}
+train: {epochs: 4, workers: 2}
+compress: {winners: 1, students: [], int8: false}
+target: {rounds: 3}
+export: {golden_samples: 2}
+"""
+
+
+@pytest.mark.ray
+def test_a_group_whose_rank_is_killed_goes_on_from_its_last_checkpoint(
+    environment, tmp_path, neighbour
+):
+    out, space = tmp_path / "study", tmp_path / "ranked.yaml"
+    space.write_text(RANKED)
+    words = ["--space", str(space), "--out", str(out)]
+    seen, written = search_with_a_kill(environment, words, out, "epoch", b"RayTrainWorker")
+    reached = max(message["epoch"] for message in seen if message["kind"] == "epoch")
+    epochs = [message["epoch"] for message in messages_of(out) if message["kind"] == "epoch"]
+    assert reached < 4, "the rank was killed too late to be missed"
+    assert epochs == [1, 2, 3, 4]
+    # A study does not record an epoch that is told twice: its checkpoint would be written twice.
+    assert max(written) > reached, "what was written after the kill was not watched"
+    trained_again = [epoch for epoch, times in written.items() if len(times) > 1]
+    assert not trained_again
+    (row,) = pq.read_table(out / "trials.parquet").to_pylist()
+    assert row["status"] == "completed"
+
+
+def search_with_a_kill(environment, words, out, awaited, title):
+    """Search, and kill a process of a title once a message has come.
+
+    Gives the messages that there were then, and by epoch the times at which a checkpoint of it was
+    written, before and after.
+    """
+    program = "from automl.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "search", *words],
+        env=environment,
+        cwd=out.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    written = {}
+    deadline = time.monotonic() + 180
+    while all(message["kind"] != awaited for message in messages_of(out)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        note_checkpoints(out, written)
+        time.sleep(0.02)
+    victims = processes_below(process.pid, title)
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    seen = messages_of(out)
+    deadline = time.monotonic() + 250
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        note_checkpoints(out, written)
+        time.sleep(0.02)
+    printed, told = process.communicate()
+    assert process.returncode == 0, printed + told
+    return seen, written
+
+
+def note_checkpoints(out, written):
+    for folder in out.glob("trials/*/checkpoint/epoch-*"):
+        try:
+            when = folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            continue
+        written.setdefault(int(folder.name.removeprefix("epoch-")), set()).add(when)
+
+
+def messages_of(out):
+    events = read_journal(out / "journal.jsonl")
+    return [event["message"] for event in events if event["kind"] == "message"]
+
+
+def processes_below(driver: int, named: bytes) -> list[int]:
+    """The processes below the process `driver` in whose title `named` is."""
     parents: dict[int, int] = {}
     titles: dict[int, bytes] = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -80,7 +139,7 @@ def trial_processes(driver: int) -> list[int]:
     return [
         process
         for process, title in titles.items()
-        if title.startswith(b"ray::ImplicitFunc") and driver in ancestors(process, parents)
+        if named in title and driver in ancestors(process, parents)
     ]
 
 

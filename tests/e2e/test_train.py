@@ -1,11 +1,13 @@
 """One training by hand, as a user types it: killed, by torchrun, and from trained weights."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -117,6 +119,46 @@ def test_two_processes_of_torchrun_train_as_one(environment, space, tmp_path):
     assert "2 processes of torchrun" in printed
     declared = json.loads((tmp_path / "two" / "experiment.json").read_text())["experiment"]
     assert declared["train"]["workers"] == 2
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_restarts_a_training_whose_rank_is_killed(environment, space, tmp_path, rank):
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--max-restarts"]
+    words = ["1", "-m", "automl", "train", "--space", "space.yaml", "--epochs", "4", "--out", "out"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *launch, *words],
+            env=environment,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + 180
+    while not list((tmp_path / "out").glob("trials/*/checkpoint/epoch-00001")):
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process_of_rank(rank, process.pid), signal.SIGKILL)
+    assert process.wait(timeout=250) == 0, (tmp_path / "log").read_text()
+    printed = (tmp_path / "log").read_text()
+    assert printed.count("2 processes of torchrun") == 2
+    assert printed.count("1 of 4") == printed.count("verified bundles:") == 1
+    assert [epoch for epoch, _ in epochs_of(tmp_path / "out")] == [1, 2, 3, 4]
+
+
+def process_of_rank(rank, launcher):
+    """The process that `launcher` started as this rank."""
+    told = f"RANK={rank}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat, given = (folder / "stat").read_text(), (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        parent = int(stat.rpartition(")")[2].split()[1])
+        if parent == launcher and told in given.split(b"\0"):
+            return int(folder.name)
+    raise AssertionError(f"torchrun has no rank {rank}")
 
 
 def test_a_training_goes_on_with_new_data_and_says_what_it_forgot(
