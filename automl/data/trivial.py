@@ -13,6 +13,8 @@ from typing import Any
 import albumentations as alb
 import cv2
 
+from automl.data.sharpness import Sharpness
+
 #: tan of an angle of 0.3 in radians: RandAugment shears by up to 0.3 of a side.
 _SHEAR_DEGREES = 16.7
 _ROTATE_DEGREES = 30.0
@@ -36,7 +38,7 @@ def trivial_augment() -> Any:
             alb.Posterize(num_bits=(4, 8), p=1.0),
             _factor(contrast=_FACTORS),
             _factor(brightness=_FACTORS),
-            alb.Sharpen(alpha=(0.0, _FACTORS[1] - 1), lightness=_STILL, p=1.0),
+            Sharpness(_FACTORS, p=1.0),
             _moved(shear={"x": (-_SHEAR_DEGREES, _SHEAR_DEGREES), "y": (0.0, 0.0)}),
             _moved(shear={"x": (0.0, 0.0), "y": (-_SHEAR_DEGREES, _SHEAR_DEGREES)}),
             _moved(shift={"x": (-_SHIFT_SHARE, _SHIFT_SHARE), "y": (0.0, 0.0)}),

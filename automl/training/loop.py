@@ -20,6 +20,7 @@ from automl.training.borrowing import as_current, on_device, own_randomness
 from automl.training.epochs import TrainingEpochs
 from automl.training.evaluation import evaluate
 from automl.training.layers import encoder_layers, lr_share_of
+from automl.training.lone_values import LoneValues
 from automl.training.manner import in_manner
 from automl.training.optimizers import build_optimizer
 from automl.training.outcome import EpochReporter, FitResult
@@ -132,6 +133,7 @@ class Run:
             device=device,
             timetable=self._epochs.timetable,
             pieces=self._epochs.pieces,
+            lone_values=LoneValues(ranks=world_size() if recipe.sync_batch_norm else 1),
             average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
         )
         self._checkpoints = RunCheckpoints(

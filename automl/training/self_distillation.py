@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from automl.training.losses.labelled import global_sums
+from automl.training.precision import at_least_float32
 from automl.training.ranks import sum_over_ranks
 
 
@@ -28,11 +29,11 @@ class Tutor:
         It is the mean over all pixels of the global batch of KL(tutor || logits). Source: Tarvainen
         & Valpola 2017 (mean teacher, arXiv:1703.01780), section 2, with the divergence that they
         compare in section 3.6 for the squared error, on one view instead of two. No gradient
-        reaches the tutor. Half precisions are computed in float32.
+        reaches the tutor. Half precisions are computed in float32; float64 stays float64.
         """
         with torch.no_grad():
-            taught = F.log_softmax(self.model(images_nchw).float(), dim=1)
-        learnt = F.log_softmax(logits_nkhw.float(), dim=1)
+            taught = F.log_softmax(at_least_float32(self.model(images_nchw)), dim=1)
+        learnt = F.log_softmax(at_least_float32(logits_nkhw), dim=1)
         divergence = F.kl_div(learnt, taught, reduction="sum", log_target=True)
         pixels = divergence.new_tensor(float(learnt.numel() // learnt.shape[1]))
         return self.weight * global_sums(divergence) / sum_over_ranks(pixels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -24,6 +24,7 @@ from automl.training.averaging import WeightAverage
 from automl.training.evaluation import normalise
 from automl.training.layers import rest_norms
 from automl.training.ledger import LossLedger
+from automl.training.lone_values import LoneValues
 from automl.training.optimizers import LR_SHARE
 from automl.training.pieces import labels_on, shares_of, split_batch, targets_of
 from automl.training.precision import Precision
@@ -113,6 +114,7 @@ class Stepper:
     `timetable` holds the optimizer steps of the run; `pieces` counts those of each batch: no more
     than the images that the rank with the fewest has of it. `level` is what the scores so far have
     made of the schedule's rates, 1 for most schedules. `average` takes in the weights of each step.
+    `lone_values` knows what batch norms have no statistics of.
     """
 
     step_module: nn.Module
@@ -125,6 +127,7 @@ class Stepper:
     pieces: int = 1
     level: float = 1.0
     average: WeightAverage | None = None
+    lone_values: LoneValues = field(default_factory=LoneValues)
 
     def run_epoch(self, batches: Iterable[Batch], epoch: int) -> tuple[float, EpochSeconds]:
         """Train epoch `epoch`, counted from 0; returns its mean loss over steps, and times.
@@ -190,7 +193,7 @@ class Stepper:
                 for piece in pieces
             )
             with self.precision.autocast():
-                renew_statistics(model, inputs)
+                renew_statistics(model, inputs, self.lone_values)
 
     def set_learning_rate(self, step: int) -> None:
         """Have each group learn its share of what the schedule says for a step."""
@@ -259,7 +262,8 @@ class Stepper:
         images_nhwc = batch.images_nhwc.to(self.device, non_blocking=True)
         targets_nhw = [labels_on(self.device, mask_nhw) for mask_nhw in targets_of(batch)]
         images_nchw = normalise(images_nhwc, self.settings.normalisation)
-        with self.precision.autocast():
+        model = self.unwrapped.model
+        with self.precision.autocast(), self.lone_values.resting(model, images_nchw):
             loss: Tensor = self.step_module(images_nchw, *targets_nhw, samples_n=batch.samples_n)
         return loss
 

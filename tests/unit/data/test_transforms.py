@@ -1,6 +1,7 @@
 """Declared transforms as they are built."""
 
 import pickle
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_magnitude_scales_the_effect_and_0_is_none(kind):
     low, high = change(kind, 0.25), change(kind, 1.0)
     assert 0 < low < high
     built = [policy_transforms(policy(step(kind, m)), SIZE) for m in (0.25, 0.5, 0.75)]
-    assert built[0] != built[1] != built[2]
+    assert all(one != other for one, other in combinations(built, 2))
 
 
 @settings(max_examples=60, deadline=None)

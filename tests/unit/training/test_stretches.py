@@ -9,6 +9,7 @@ from automl.errors import TrialError
 from automl.fidelity import Fidelity, Stretch
 from automl.training.epochs import TrainingEpochs
 from automl.training.evaluation import normalise
+from automl.training.lone_values import LoneValues
 from automl.training.loop import fit, prepared
 from automl.training.statistics import STATISTICS_BATCHES, renew_statistics
 from automl.training.steps import SupervisedLoss
@@ -171,7 +172,7 @@ def test_renewed_statistics_are_the_mean_over_the_inputs():
     state = torch.get_rng_state()
     inputs = [torch.randn(4, 3, 6, 6) for _ in range(3)]
     torch.set_rng_state(state)
-    renew_statistics(model, inputs)
+    renew_statistics(model, inputs, LoneValues())
     assert torch.equal(torch.get_rng_state(), state), "dropout draws nothing"
     with torch.no_grad():
         maps = [model[0](images) for images in inputs]
@@ -187,10 +188,10 @@ def test_statistics_are_renewed_at_full_size_after_epochs_at_a_smaller_one_alone
 ):
     seen = []
 
-    def watching(model, inputs):
+    def watching(model, inputs, lone_values):
         inputs = list(inputs)
         seen.append([tuple(images.shape[2:]) for images in inputs])
-        renew_statistics(model, inputs)
+        renew_statistics(model, inputs, lone_values)
 
     monkeypatch.setattr("automl.training.steps.renew_statistics", watching)
     net, settings = tiny_net(norm=True), stepped(batch_size=1)
