@@ -5,7 +5,7 @@ is the old data, the dark one the new. Both train on their part of train, and ar
 second image of their part of test (of CamVid's own val all images are dark). A network is trained
 on the old data, then goes on with the new data under several strengths, each by `automl train`.
 
-    python benchmarks/continual.py --data ../shared/data/camvid --seeds 0 1
+    python benchmarks/continual.py --data data/camvid --seeds 0 1
 """
 
 from __future__ import annotations

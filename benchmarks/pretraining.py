@@ -1,6 +1,6 @@
 """What pre-training an encoder on images without masks gives, where all or few of them have masks.
 
-    python benchmarks/pretraining.py --data ../shared/data/camvid --seeds 0 1
+    python benchmarks/pretraining.py --data data/camvid --seeds 0 1
 
 For each seed an encoder learns from all training images by `automl pretrain`. Then `automl train`
 trains, with all masks and with those of each eighth image, from scratch, from that encoder, and

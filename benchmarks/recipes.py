@@ -1,7 +1,7 @@
 """What each recipe of training does alone, on real data: quality, rare classes, time.
 
-    python benchmarks/recipes.py camvid ../shared/data/camvid --size 192 256
-    python benchmarks/recipes.py magnetic_tile ../shared/data/magnetic_tile --size 128 128
+    python benchmarks/recipes.py camvid data/camvid --size 192 256
+    python benchmarks/recipes.py magnetic_tile data/magnetic_tile --size 128 128
 
 Trains one network from scratch with the baseline and with each recipe, all else equal, with the
 same seeds and epochs, in processes of one thread each. Every finished training is a line of

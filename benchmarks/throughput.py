@@ -1,6 +1,6 @@
 """How fast images are loaded and trained on, as ratios measured side by side in one run.
 
-    python benchmarks/throughput.py --data ../shared/data/camvid [--size 192 256] [--parts ...]
+    python benchmarks/throughput.py --data data/camvid [--size 192 256] [--parts ...]
 
 Prints, for a small network on a dataset folder (images and masks as files):
 
