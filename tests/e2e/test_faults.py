@@ -112,12 +112,13 @@ def search_with_a_kill(environment, words, out, awaited, title):
 
 
 def note_checkpoints(out, written):
-    for folder in out.glob("trials/*/checkpoint/epoch-*"):
+    # Of a file: a folder changes once more when its checkpoint is removed.
+    for file in out.glob("trials/*/checkpoint/epoch-*/state.json"):
         try:
-            when = folder.stat().st_mtime_ns
+            when = file.stat().st_mtime_ns
         except FileNotFoundError:
             continue
-        written.setdefault(int(folder.name.removeprefix("epoch-")), set()).add(when)
+        written.setdefault(int(file.parent.name.removeprefix("epoch-")), set()).add(when)
 
 
 def messages_of(out):
