@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,9 @@ import typer
 
 from automl.bundle.limits import MAX_MB, MAX_PIXELS, MAX_WAITING
 from automl.cli.places import here
+
+#: How long a signal to end may wait.
+_LOOK_S = 0.5
 
 
 def serve(
@@ -63,12 +66,13 @@ def serve(
         batch=batch,
         max_waiting=max_waiting,
     )
-    ended = threading.Event()
     with suppress(KeyboardInterrupt), served(settings):
         # Ray sets a handler of its own when it starts.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         typer.echo(f"serve: {report.manifest.name} on {settings.url}")
-        ended.wait()
+        # A signal may reach another thread, which does not wake a wait without end of this one.
+        while True:
+            time.sleep(_LOOK_S)
     typer.echo("serve: ended")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl.data.dataset import Dataset
-from automl.data.importing import cached_for_network
+from automl.data.importing import cached_dataset, cached_for_network
 from automl.data.letterbox import Frame
 from automl.errors import DataError, SpaceError, UsageError
 from automl.jobs.context import JobContext, available_cpus
@@ -182,12 +182,17 @@ def _dataset(request: ReproductionRequest, experiment: Experiment, folder: Study
     source = data.source if request.data is None else request.data
     recorded = folder.dataset()
     try:
-        dataset = cached_for_network(
-            source,
-            Frame(recorded.size, recorded.resize),
-            recorded.classes,
-            split_seed=data.split_seed,
-        )
+        if folder.beginning.exists():
+            dataset = cached_for_network(
+                source,
+                Frame(recorded.size, recorded.resize),
+                recorded.classes,
+                split_seed=data.split_seed,
+            )
+        else:
+            dataset = cached_dataset(
+                source, size=data.size, resize=data.fit, split_seed=data.split_seed
+            )
     except DataError as error:
         raise UsageError(f"{error}\n--data names where the study's dataset lies now") from error
     if dataset.info.fingerprint != recorded.fingerprint:

@@ -55,7 +55,7 @@ def recorded(study, monkeypatch):
     with Journal(folder.journal_file) as journal:
         for event in EVENTS:
             journal.append(event)
-    monkeypatch.setattr(stage, "cached_for_network", lambda *_args, **_named: of.dataset)
+    monkeypatch.setattr(stage, "cached_dataset", lambda *_args, **_named: of.dataset)
     return folder
 
 
@@ -176,7 +176,7 @@ def test_an_experiment_of_another_version_is_told(recorded):
 
 def test_another_dataset_is_refused_with_both_fingerprints(recorded, study, monkeypatch):
     other = SimpleNamespace(info=replace(study().dataset.info, fingerprint="e" * 64))
-    monkeypatch.setattr(stage, "cached_for_network", lambda *_args, **_named: other)
+    monkeypatch.setattr(stage, "cached_dataset", lambda *_args, **_named: other)
     with pytest.raises(UsageError) as caught:
         plan_reproduction(request(recorded, data="elsewhere"))
     for told in ("elsewhere", "e" * 64, "f" * 64, "--data"):
@@ -187,7 +187,7 @@ def test_a_dataset_that_is_gone_is_told_with_the_way_out(recorded, monkeypatch):
     def refuse(*_args, **_named):
         raise DataError("my-data: no such folder")
 
-    monkeypatch.setattr(stage, "cached_for_network", refuse)
+    monkeypatch.setattr(stage, "cached_dataset", refuse)
     with pytest.raises(UsageError, match="no such folder") as caught:
         plan_reproduction(request(recorded))
     assert "--data names where" in str(caught.value)
