@@ -56,15 +56,12 @@ class Augmentation:
             raise ValueError(f"size must be {self.size}, got {image.shape} and {mask.shape}")
         if self.policy == "none":
             return image, mask
-        changed = seeded(self._pipeline(), seed)(image=image, mask=mask)
+        changed = seeded(self._pipelines(), seed)(image=image, mask=mask)
         return changed["image"], changed["mask"]
 
     def transforms(self) -> list[dict[str, Any]]:
         """The transforms as built, each with all its settings, in the order of their turns."""
-        return [] if self.policy == "none" else _described(self._pipeline())
-
-    def _pipeline(self) -> Any:
-        return self._pipelines()
+        return [] if self.policy == "none" else _described(self._pipelines())
 
 
 def policy_transforms(
