@@ -11,9 +11,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from automl import fidelity
 from automl.compression.prune import prune
-from automl.data.augment import POLICIES, Augmentation
+from automl.data import augment
+from automl.data.augment import POLICIES
 from automl.data.batching import EpochPlan
 from automl.data.subset import Subsets
+from automl.data.threads import OfEachThread
 from automl.fidelity import Fidelity, Stretch
 from automl.jobs import beginning, network, trainee, trial
 from automl.jobs import settings as job_settings
@@ -274,7 +276,8 @@ def batching(**changes):
 
 def augmenting(policy):
     def plant(patch):
-        patch.setattr(Augmentation, "_pipeline", lambda _self: pipeline_of(policy))
+        other = OfEachThread(lambda: pipeline_of(policy))
+        patch.setattr(augment, "OfEachThread", lambda _build: other)
 
     return plant
 
