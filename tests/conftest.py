@@ -72,19 +72,23 @@ def tiny_dataset(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def environment(cache: Path) -> dict[str, str]:
-    """The environment of the processes that tests start: one thread, no token in the home.
+@pytest.fixture(scope="session", autouse=True)
+def equal_share() -> Iterator[None]:
+    """Ray's workers get the cores as other tests do, who would leave them little else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
 
-    Ray's workers get the cores as other tests do, who would leave them little else.
-    """
+
+@pytest.fixture(scope="session")
+def environment(cache: Path, equal_share: None) -> dict[str, str]:
+    """The environment of the processes that tests start: one thread, no token in the home."""
     own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {
         **own,
         "AUTOML_CACHE": str(cache),
         "OMP_NUM_THREADS": "1",
         "RAY_AUTH_MODE": "disabled",
-        "RAY_worker_niceness": "0",
         "COLUMNS": "100",
     }
 

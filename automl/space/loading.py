@@ -13,6 +13,7 @@ from automl.errors import SpaceError
 from automl.space.experiment import Experiment
 from automl.space.faults import Fault, FaultsError, KeyPath, key_text
 from automl.space.limits import nearest
+from automl.space.schema import when_schema, with_one
 from automl.space.yaml_source import Source, read_yaml_file
 
 #: Looks further into an experiment than this layer can. The second argument holds the keys that
@@ -174,4 +175,6 @@ def json_schema() -> dict[str, Any]:
         # A section with all of its lines commented out is null.
         section = schema["properties"][name]
         schema["properties"][name] = {"anyOf": [section, {"type": "null"}]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    # Written out at each of some hundred domains it would make a megabyte, slow in an editor.
+    shared = with_one(when_schema(), "When", schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **shared}

@@ -44,6 +44,22 @@ def mapping_schema(names: tuple[str, ...], value: Schema, description: str) -> S
     }
 
 
+def with_one(part: Schema, name: str, schema: Any) -> Any:
+    """The schema with `part` written once, as the definition `name`, wherever it holds it."""
+    shared = _referring(schema, part, {"$ref": f"#/$defs/{name}"})
+    return {**shared, "$defs": {**shared.get("$defs", {}), name: part}}
+
+
+def _referring(schema: Any, part: Schema, reference: Schema) -> Any:
+    if schema == part:
+        return reference
+    if isinstance(schema, dict):
+        return {key: _referring(value, part, reference) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_referring(item, part, reference) for item in schema]
+    return schema
+
+
 def _parameter(name: str, limits: Limits) -> Schema:
     default = {"default": DEFAULTS[name]} if name in DEFAULTS else {}
     return {
@@ -65,7 +81,7 @@ def value_or_domain(limits: Limits) -> list[Schema]:
 
 
 def _domain(kind: str, content: Schema, value: Schema) -> Schema:
-    properties: Schema = {kind: content, "default": value, "when": _when()}
+    properties: Schema = {kind: content, "default": value, "when": when_schema()}
     if kind != "choice":
         properties["log"] = {"type": "boolean"}
     if kind == "int":
@@ -78,7 +94,8 @@ def _domain(kind: str, content: Schema, value: Schema) -> Schema:
     }
 
 
-def _when() -> Schema:
+def when_schema() -> Schema:
+    """A condition: values of other parameters."""
     scalar = {"type": ["boolean", "number", "string"]}
     values = {"anyOf": [scalar, {"type": "array", "items": scalar, "minItems": 1}]}
     return {

@@ -68,7 +68,7 @@ def test_what_a_space_names_is_sampled_in_the_type_of_its_parameter():
 )
 def test_every_form_survives_and_is_in_the_schema(form):
     assert space_form(parse_space(form)) == form
-    jsonschema.validate({"space": form}, json_schema(), jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(json_schema()).validate({"space": form})
     assert experiment(form).to_json()["space"] == form
 
 
@@ -112,7 +112,7 @@ def test_no_clipping_can_be_declared_and_has_one_form(written):
     assert given.key() != experiment({"alpha": 0.5}).key()
     assert step_options(TrialParameters(), given.train).clip_norm is None
     plain = {"space": {"alpha": 0.5}, "train": {"clip_norm": written}}
-    jsonschema.validate(plain, json_schema(), jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(json_schema()).validate(plain)
 
 
 def test_a_space_without_them_leaves_the_keys_of_studies_and_trials_as_they_were():

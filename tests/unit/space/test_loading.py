@@ -1,4 +1,5 @@
 import copy
+import json
 
 import jsonschema
 import pytest
@@ -149,8 +150,6 @@ def test_a_shipped_space_loads_and_its_default_is_a_full_configuration(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_expanded_experiment_is_itself_a_valid_file(name, write):
-    import json
-
     experiment = load_experiment(name)
     assert load_experiment(write(json.dumps(experiment.to_json(), indent=2))) == experiment
 
@@ -159,10 +158,14 @@ def test_the_schema_is_a_valid_schema():
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
+def test_the_schema_says_once_what_a_condition_is():
+    assert json.dumps(json_schema()).count("exists only where each parent") == 1
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_schema_accepts_the_shipped_files(name):
     source = read_yaml(find_space(name).read_text(encoding="utf-8"))
-    jsonschema.validate(source.plain, json_schema(), jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(json_schema()).validate(source.plain)
 
 
 @pytest.mark.parametrize(
