@@ -63,6 +63,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "oversample effective": {"oversample": "effective"},
     "cross entropy": {"alpha": 0.0, "gamma": 0.0},
     "dice + cross entropy": {"gamma": 0.0},
+    "foreground_dice": {"region_loss": "foreground_dice"},
     "generalised_dice": {"region_loss": "generalised_dice"},
     "lovasz": {"region_loss": "lovasz"},
     "label_smoothing 0.1": {"label_smoothing": 0.1},

@@ -43,6 +43,18 @@ def generalised_dice(probabilities, labels, weights):
     return 1 - 2 * above / below if below else 0.0
 
 
+def foreground_dice(probabilities, labels, weights):
+    """A loop over the classes with labels, without the ground where there are others."""
+    found = sorted(set(labels.tolist()))
+    classes = [k for k in found if k > 0] or found
+    scores = []
+    for k in classes:
+        hit = sum(p[k] for p, label in zip(probabilities, labels, strict=True) if label == k)
+        scores.append(2 * hit / (probabilities[:, k].sum() + (labels == k).sum()))
+    total = sum(weights[k] for k in classes)
+    return sum(weights[k] * (1 - s) for k, s in zip(classes, scores, strict=True)) / (total or 1)
+
+
 def lovasz(probabilities, labels, weights):
     """The extension by its definition: the mean of set losses over the thresholds of the errors."""
     total = weight = 0.0
@@ -59,7 +71,11 @@ def lovasz(probabilities, labels, weights):
     return total / weight if weight else 0.0
 
 
-DEFINITIONS = {"generalised_dice": generalised_dice, "lovasz": lovasz}
+DEFINITIONS = {
+    "foreground_dice": foreground_dice,
+    "generalised_dice": generalised_dice,
+    "lovasz": lovasz,
+}
 seeds = st.integers(0, 2**31)
 shares = st.sampled_from([0.0, 0.3, 0.8, 1.1])
 weightings = st.none() | st.tuples(*[st.floats(0.1, 5)] * K)
@@ -220,6 +236,7 @@ def test_effective_weights_of_whole_numbers_of_images():
 @pytest.mark.parametrize(
     "options",
     [
+        LossOptions(region_loss="foreground_dice"),
         LossOptions(region_loss="generalised_dice"),
         LossOptions(region_loss="lovasz"),
         LossOptions(label_smoothing=0.1, boundary_weight=3.0),

@@ -18,7 +18,7 @@ LOSS: Mapping[str, Limits] = MappingProxyType(
         ),
         "region_loss": Limits(
             kind="text",
-            options=("dice", "generalised_dice", "lovasz"),
+            options=("dice", "foreground_dice", "generalised_dice", "lovasz"),
             description="Loss of the overlap of regions.",
         ),
         "gamma": Limits(

@@ -11,8 +11,8 @@ the ranks' own losses: the sums that it is made of are summed over the ranks. Gr
 so that their mean over the ranks, which is what DDP takes, is the gradient of the global loss.
 
 Two classes need no loss of their own: the softmax of two logits is the sigmoid of their difference,
-so cross entropy is then the binary cross entropy of that difference, and Dice counts the ground as
-a class beside the foreground (weights of classes can take it out).
+so cross entropy is then the binary cross entropy of that difference. Dice counts the ground as a
+class beside the foreground, and `foreground_dice` the foreground alone.
 """
 
 from automl.training.losses.combined import CombinedLoss, LossOptions, dice_loss, focal_loss

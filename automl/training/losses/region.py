@@ -27,10 +27,20 @@ def dice(pixels: LabelledPixels, weights_k: Tensor | None) -> Tensor:
     Source: Milletari et al. 2016 (arXiv:1606.04797), section 3, with the sums of Sudre et al. 2017
     (arXiv:1707.03237) in the denominator, taken per class.
     """
-    overlap_k, size_k, labelled_k = _areas(pixels)
-    # An absent class weighs nothing; this only spares it a 0 / 0.
-    lost_k = 1 - 2 * overlap_k / torch.where(labelled_k > 0, size_k, 1.0)
+    lost_k, labelled_k = _dice_lost(pixels)
     return mean_over_present(lost_k, labelled_k, weights_k)
+
+
+def foreground_dice(pixels: LabelledPixels, weights_k: Tensor | None) -> Tensor:
+    """`dice` of all classes but the first, the ground; of the ground in a batch with nothing else.
+
+    So false positives cost something in a batch of images without a defect, too, where Dice of the
+    foreground is 0 / 0. Two classes: Milletari et al. 2016, section 3.
+    """
+    lost_k, labelled_k = _dice_lost(pixels)
+    foreground_k = torch.cat([torch.zeros_like(labelled_k[:1]), labelled_k[1:]])
+    counted_k = torch.where(foreground_k.sum() > 0, foreground_k, labelled_k)
+    return mean_over_present(lost_k, counted_k, weights_k)
 
 
 def generalised_dice(pixels: LabelledPixels, weights_k: Tensor | None) -> Tensor:
@@ -77,8 +87,20 @@ def lovasz_softmax(pixels: LabelledPixels, weights_k: Tensor | None) -> Tensor:
 
 #: By their names in an experiment.
 REGION_LOSSES: Mapping[str, RegionLoss] = MappingProxyType(
-    {"dice": dice, "generalised_dice": generalised_dice, "lovasz": lovasz_softmax}
+    {
+        "dice": dice,
+        "foreground_dice": foreground_dice,
+        "generalised_dice": generalised_dice,
+        "lovasz": lovasz_softmax,
+    }
 )
+
+
+def _dice_lost(pixels: LabelledPixels) -> tuple[Tensor, Tensor]:
+    """Of each class (K,): one minus its Dice score, and its labelled area."""
+    overlap_k, size_k, labelled_k = _areas(pixels)
+    # An absent class weighs nothing; this only spares it a 0 / 0.
+    return 1 - 2 * overlap_k / torch.where(labelled_k > 0, size_k, 1.0), labelled_k
 
 
 def _areas(pixels: LabelledPixels) -> tuple[Tensor, Tensor, Tensor]:

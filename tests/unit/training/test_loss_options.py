@@ -65,6 +65,8 @@ def test_losses_are_finite_not_negative_and_have_finite_gradients(
 @settings(deadline=None, max_examples=10)
 @given(seed=seeds, order=st.permutations(range(K)))
 def test_names_of_classes_do_not_matter(options, alpha, seed, order):
+    if options.region_loss == "foreground_dice":
+        order = [0, *(k for k in order if k > 0)]  # the ground is the first one by name
     logits, target = batch(seed)
     weights = torch.tensor([0.2, 1.0, 3.0, 0.7])
     renamed = torch.where(target == IGNORE, IGNORE, torch.tensor(order)[target.clamp_max(K - 1)])
@@ -155,7 +157,10 @@ def test_options_that_change_nothing_give_the_plain_loss():
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"region_loss": "tversky"}, "one of dice, generalised_dice, lovasz, got 'tversky'"),
+        (
+            {"region_loss": "tversky"},
+            "one of dice, foreground_dice, generalised_dice, lovasz, got 'tversky'",
+        ),
         ({"label_smoothing": 0.6}, "label_smoothing must be within 0 to 0.5, got 0.6"),
         ({"ohem_share": 0.0}, "ohem_share must be above 0 and at most 1, got 0.0"),
         ({"boundary_weight": -1.0}, "boundary_weight must be at least 0, got -1.0"),
@@ -169,6 +174,17 @@ def test_bad_options_are_refused(changes, rule):
 def test_unknown_weights_are_refused():
     with pytest.raises(ValueError, match="one of none, balanced, effective, got 'rare'"):
         class_weights_from([0.5, 0.5], kind="rare")
+
+
+def test_the_ground_is_no_part_of_foreground_dice_where_there_is_foreground():
+    """By hand: of two pixels of the object one half is found; the ground's share does not count."""
+    probability = torch.tensor([0.5, 0.5, 0.1, 0.1], dtype=torch.float64)
+    logits = torch.stack([torch.log(1 - probability), torch.log(probability)]).view(1, 2, 2, 2)
+    loss = CombinedLoss(1.0, 0.0, None, LossOptions(region_loss="foreground_dice"))
+    found = loss(logits, torch.tensor([[[1, 1], [0, 0]]]))
+    assert float(found) == pytest.approx(1 - 2 * 1.0 / (1.2 + 2))
+    empty = loss(logits, torch.zeros(1, 2, 2, dtype=torch.int64))
+    assert float(empty) == pytest.approx(1 - 2 * 2.8 / (2.8 + 4)), "false positives cost"
 
 
 def test_every_name_of_a_space_has_its_loss_and_its_weights():

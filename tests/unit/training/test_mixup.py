@@ -157,7 +157,7 @@ def test_images_without_objects_do_not_make_the_loss_degenerate(tiny_net):
     ground = torch.zeros(2, 16, 16, dtype=torch.int64)
     net = tiny_net()
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    for region in ("dice", "generalised_dice", "lovasz"):
+    for region in ("dice", "foreground_dice", "generalised_dice", "lovasz"):
         from automl.training.losses import LossOptions
 
         loss = CombinedLoss(1.0, 2.0, None, LossOptions(region_loss=region))

@@ -62,7 +62,7 @@ def test_pieces_train_as_the_whole_batch(train, loss, pieces):
     assert result.metrics["miou"] == pytest.approx(whole.metrics["miou"], rel=1e-3)
 
 
-@pytest.mark.parametrize("region_loss", ["dice", "generalised_dice", "lovasz"])
+@pytest.mark.parametrize("region_loss", ["dice", "foreground_dice", "generalised_dice", "lovasz"])
 def test_losses_that_do_not_split_train_in_pieces_all_the_same(train, region_loss):
     """Not as the whole batch, but near it, and no worse over some epochs."""
     loss = weighted(0.5, region_loss=region_loss, ohem_share=0.5)
