@@ -74,9 +74,8 @@ def cross_validate(
         typer.echo(line)
     metric = experiment.objectives[0].metric
 
-    def hear(fold: int, epoch: int, scores: Mapping[str, float]) -> None:
-        if epoch == experiment.train.epochs:
-            typer.echo(_fold_line(plan, fold, metric, scores))
+    def hear(fold: int, scores: Mapping[str, float]) -> None:
+        typer.echo(_fold_line(plan, fold, metric, scores))
 
     with stoppable(". The same command goes on."):
         done = train_folds(plan, hear)

@@ -29,8 +29,8 @@ from automl.store.layout import StudyFolder
 RESULT_FILE = "cross-validation.json"
 _SCHEMA_VERSION = 1
 
-#: Hears the fold, from 0, the epoch, from 1, and the scores on the fold.
-HearEpoch = Callable[[int, int, Mapping[str, float]], None]
+#: Hears the fold, from 0, and the scores on it, once they are on disk.
+HearFold = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +102,15 @@ def plan_cross_validation(
     return replace(plan, done=_taken_up(plan))
 
 
-def cross_validate(plan: CrossValidation, hear: HearEpoch) -> CrossValidation:
+def cross_validate(plan: CrossValidation, hear: HearFold) -> CrossValidation:
     """Train and score the folds that are missing; raises what the training raises."""
     done = dict(plan.done)
     for fold in range(plan.num_folds):
         if fold in done:
             continue
-        done[fold] = _fold_scores(plan, fold, hear)
+        done[fold] = _fold_scores(plan, fold)
         _write(plan, done)
+        hear(fold, done[fold])
         shutil.rmtree(_folder(plan, fold), ignore_errors=True)
     return replace(plan, done=done)
 
@@ -137,7 +138,7 @@ def trial_params(study: Path, named: str) -> dict[str, Scalar]:
     return dict(trial_record(folder, trial).config.params)
 
 
-def _fold_scores(plan: CrossValidation, fold: int, hear: HearEpoch) -> dict[str, float]:
+def _fold_scores(plan: CrossValidation, fold: int) -> dict[str, float]:
     folder = _folder(plan, fold)
     dataset = plan.folds.write(fold, folder / "data")
     context = JobContext(
@@ -148,10 +149,9 @@ def _fold_scores(plan: CrossValidation, fold: int, hear: HearEpoch) -> dict[str,
     )
     last: dict[str, float] = {}
 
-    def listen(epoch: int, metrics: Mapping[str, float]) -> None:
+    def listen(_epoch: int, metrics: Mapping[str, float]) -> None:
         last.clear()
         last.update(metrics)
-        hear(fold, epoch, metrics)
 
     config = TrialConfig(number=fold, seed=plan.seed, params=plan.params)
     retrain(RetrainJob(context=context, config=config, epochs=plan.experiment.train.epochs), listen)

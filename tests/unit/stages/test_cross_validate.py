@@ -51,7 +51,7 @@ def trained(monkeypatch):
     return seen
 
 
-def quiet(_fold, _epoch, _scores):
+def quiet(_fold, _scores):
     """Hears and says nothing."""
 
 
@@ -65,6 +65,25 @@ def test_each_image_is_scored_once_and_never_by_what_learnt_it(plan, dataset, tr
     document = json.loads((done.out / "cross-validation.json").read_text())
     assert document["means"]["miou"]["folds"] == 3
     assert [path.name for path in done.out.iterdir()] == ["cross-validation.json"]
+
+
+def test_a_fold_is_told_however_its_training_ended_and_once_it_is_kept(plan, monkeypatch):
+    """Two of three epochs are trained, as by an early stop."""
+    heard = []
+
+    def stopped(_job, hear):
+        for epoch in (1, 2):
+            hear(epoch, {"miou": epoch / 10})
+
+    def listen(fold, scores):
+        kept = json.loads((ours.out / "cross-validation.json").read_text())["folds"]
+        assert [each["fold"] for each in kept] == [*range(fold + 1)]
+        heard.append((fold, dict(scores)))
+
+    monkeypatch.setattr(module, "retrain", stopped)
+    ours = plan(folds=2)
+    cross_validate(ours, listen)
+    assert heard == [(0, {"miou": 0.2}), (1, {"miou": 0.2})]
 
 
 def test_folds_are_datasets_of_the_images_of_train_and_val(dataset, tmp_path):
