@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,14 @@ def tolerance(text: str) -> Tolerance:
 
 
 def check_out(out: Path | None, *bundles: Path) -> None:
-    """Refuse an --out that cannot be a folder of results, or that would damage a bundle."""
+    """Refuse an --out that cannot be a folder of results, or that would damage a bundle.
+
+    Without matplotlib, as on a device, there are no pictures to put there.
+    """
     if out is None:
         return
+    if find_spec("matplotlib") is None:
+        raise UsageError("--out: its pictures need matplotlib: pip install matplotlib")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: {out} is a file; allowed: a folder, there or not")
     for bundle in bundles:

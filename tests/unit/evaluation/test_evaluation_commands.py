@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from automl.bundle.packing import pack_bundle
+from automl.cli import evaluation_options
 from automl.cli.main import app
 from automl.errors import UsageError
 
@@ -68,6 +69,17 @@ def test_options_that_cannot_be_are_told(bundle, photos, tmp_path, monkeypatch, 
     asked = ["evaluate", str(bundle), "--data", str(photos), *given]
     with pytest.raises(UsageError, match=re.escape(told)):
         CliRunner().invoke(app, asked, catch_exceptions=False)
+
+
+def test_pictures_without_matplotlib_are_refused_before_the_work(
+    cli_here, bundle, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluation_options, "find_spec", lambda _name: None)
+    done = cli_here("evaluate", bundle, "--data", photos, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "--out: its pictures need matplotlib: pip install matplotlib" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert cli_here("evaluate", bundle, "--data", photos).returncode == 0
 
 
 def test_a_packed_bundle_is_taken_as_its_folder(cli_here, bundle, photos, tmp_path):
