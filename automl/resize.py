@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+#: Scales of an image's views; beyond these it shows a network nothing that it could know.
+VIEW_SCALES = (0.25, 4.0)
+
 ResizeMode = Literal["stretch", "letterbox"]
 
 

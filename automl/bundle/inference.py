@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from automl.bundle.loading import Bundle
 from automl.errors import UsageError
+from automl.resize import VIEW_SCALES
 
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -31,8 +32,6 @@ Size = tuple[int, int]
 Logits = Callable[[UInt8], Floats]
 Predict = Callable[[UInt8], UInt8]
 
-#: Scales beyond these show a network nothing that it could know.
-SCALE_LIMITS = (0.25, 4.0)
 MAX_OVERLAP = 0.9
 
 
@@ -50,7 +49,7 @@ class InferencePlan:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        low, high = SCALE_LIMITS
+        low, high = VIEW_SCALES
         if not self.scales or not all(low <= scale <= high for scale in self.scales):
             raise ValueError(f"scales must be {low:g} to {high:g}, got {self.scales}")
         if len(set(self.scales)) < len(self.scales):

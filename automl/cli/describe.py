@@ -168,8 +168,13 @@ def describe_plan(experiment: Experiment, backend: str, latency: str, place: str
 
 
 def _again(experiment: Experiment) -> list[str]:
-    seeds = experiment.export.finalist_seeds
-    return [f"           best and default again with {seeds} further seed(s)"] if seeds else []
+    seeds, tta = experiment.export.finalist_seeds, experiment.export.tta
+    told = [f"best and default again with {seeds} further seed(s)"] if seeds else []
+    if tta is not None:
+        scales = ", ".join(f"{scale:g}" for scale in tta.scales)
+        mirrored = ", each also mirrored" if tta.flip else ""
+        told.append(f"bundles also scored by averaged views: scale {scales}{mirrored}")
+    return [f"           {line}" for line in told]
 
 
 def describe_report(report: StudyReport, place: str) -> Group:
@@ -257,6 +262,12 @@ def _further_seeds(report: StudyReport) -> list[str]:
     return seeds_summary(report.repeats, report.ranking.standing)
 
 
+def _views(report: StudyReport) -> list[str]:
+    from automl.stages.views import views_summary
+
+    return views_summary(report.views)
+
+
 def _closing(report: StudyReport, place: str) -> list[str]:
     ended = [result.status for result in report.results]
     counts = ", ".join(f"{ended.count(status)} {status}" for status in TrialStatus)
@@ -271,6 +282,7 @@ def _closing(report: StudyReport, place: str) -> list[str]:
         f"hypervolume {report.ranking.hypervolume:.4f} (reference point {reference})",
         *_ladders(report),
         *_further_seeds(report),
+        *_views(report),
         "",
         "verified bundles:",
         *bundles,

@@ -91,6 +91,7 @@ def closing_lines(report: TrainingReport, experiment: Experiment, out: Path) -> 
         f"{'file':>6}  {metric + ' val':>10}  {metric + ' test':>10}  {'p50 ms':>7}  {'MB':>6}",
         *(_file_line(candidate, metric) for candidate in report.candidates),
         *([] if report.continual is None else _continual_lines(report.continual, metric)),
+        *_views_lines(report),
         "",
         "verified bundles:",
         *(f"  {out / 'bundles' / name}" for name in report.bundles),
@@ -109,6 +110,12 @@ def _file_line(candidate: Candidate, metric: str) -> str:
             _cell(candidate.value("size_mb"), 6, ".2f"),
         ]
     )
+
+
+def _views_lines(report: TrainingReport) -> Sequence[str]:
+    from automl.stages.views import views_summary
+
+    return views_summary(report.views)
 
 
 def _continual_lines(report: ContinualReport, metric: str) -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.errors import UsageError
+from automl.resize import VIEW_SCALES
 
 if TYPE_CHECKING:
     from automl.bundle.inference import InferencePlan
@@ -33,9 +34,7 @@ def plan(*, window: str | None, overlap: float, scales: str | None, flip: bool) 
 
 
 def _scales(text: str) -> tuple[float, ...]:
-    from automl.bundle.inference import SCALE_LIMITS
-
-    low, high = SCALE_LIMITS
+    low, high = VIEW_SCALES
     try:
         numbers = tuple(float(word) for word in text.split(","))
     except ValueError:

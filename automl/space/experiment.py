@@ -17,6 +17,7 @@ from automl.fidelity import Fidelity, rung_epochs
 from automl.records import Objective, Scalar, short_hash
 from automl.resize import Resize, ResizeMode
 from automl.space.compression import CompressSettings, RuntimeName, int8_key, rung_faults
+from automl.space.exporting import ExportSettings
 from automl.space.faults import Fault, FaultsError
 from automl.space.fidelity import FidelitySettings, fidelity_faults
 from automl.space.fields import (
@@ -41,7 +42,7 @@ from automl.space.policies.searched import (
 from automl.space.pydantic_faults import faults_of, raise_faults
 from automl.space.screening import Screen
 from automl.space.search_space import SearchSpace, point_faults
-from automl.space.strict import Count, Positive, Share
+from automl.space.strict import Count, Positive
 from automl.space.strict import Settings as _Settings
 from automl.space.training import TRAIN_BEFORE, WITHOUT_EFFECT_ON_RESULTS, TrainSettings
 
@@ -147,19 +148,6 @@ class TargetSettings(_Settings):
     """Images at a time."""
     rounds: Count = 30
     """Timed calls of each model, interleaved with the others."""
-
-
-class ExportSettings(_Settings):
-    """Which bundles are written, beside `best` and `smallest`."""
-
-    bundles: Literal["front", "best"] = "front"
-    """front: a bundle for each model of the Pareto front, too; best: no more than those two."""
-    best_accuracy_share: Share = 0.98
-    """`best` is the fastest, and `smallest` the smallest, with this share of the best accuracy."""
-    golden_samples: Count = 3
-    """Images with their expected masks that a bundle carries to verify itself."""
-    finalist_seeds: int = Field(default=0, ge=0)
-    """Further seeds with which `best` and the default model are trained again, for an interval."""
 
 
 class Experiment(_Settings):

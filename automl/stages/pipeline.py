@@ -20,6 +20,7 @@ from automl.stages.rank import Ranking, rank
 from automl.stages.report import write_report
 from automl.stages.search import search
 from automl.stages.study import Study
+from automl.stages.views import Views, score_views
 from automl.store.atomic import remove_abandoned
 from automl.store.environment import record_environment
 from automl.store.journal import Journal
@@ -37,6 +38,7 @@ class StudyReport:
     ranking: Ranking
     repeats: Repeats
     bundles: dict[str, Path]
+    views: Views | None = None
     ladders: tuple[Ladder, ...] = ()
     epochs: float
     planned_epochs: float
@@ -61,7 +63,8 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         study.upkeep.keep()
         repeats = repeat_finalists(study, results, ranking)
         bundles = export(study, ranking, repeats)
-        write_report(study, results, ranking, repeats, correlate(study, results))
+        views = score_views(study, bundles)
+        write_report(study, results, ranking, repeats, correlate(study, results), views)
         study.upkeep.keep()
     device_seconds = sum(result.seconds for result in results) * study.experiment.train.workers
     plan = plan_of(study.experiment)
@@ -70,6 +73,7 @@ def run_study(study: Study, *, clock: Callable[[], float]) -> StudyReport:
         ranking=ranking,
         repeats=repeats,
         bundles=bundles,
+        views=views,
         ladders=tuple(ladders_of(study, ranking)),
         epochs=sum(plan.cost(result.epochs) for result in results),
         planned_epochs=planned_epochs(plan),

@@ -15,6 +15,7 @@ from automl.stages.prunings import pruning_section
 from automl.stages.rank import Ranking
 from automl.stages.seeds import chance_line, seeds_section
 from automl.stages.study import Study
+from automl.stages.views import Views, views_section
 from automl.store.atomic import write_text
 from automl.store.markdown import markdown_table
 from automl.store.tables import Standing
@@ -36,6 +37,7 @@ def write_report(
     ranking: Ranking,
     repeats: Repeats,
     correlations: Correlations | None = None,
+    views: Views | None = None,
 ) -> None:
     """Write `front.png` and `report.md`; `correlations` are those of the zero-cost proxies."""
     counts = Counter(result.status.value for result in results)
@@ -51,7 +53,7 @@ def write_report(
             not_drawn={k: v for k, v in counts.items() if k != "completed"},
         ),
     )
-    lines = [*_lines(study, results, ranking, repeats), *_prescreen(correlations)]
+    lines = [*_lines(study, results, ranking, repeats, views), *_prescreen(correlations)]
     write_text(study.folder.report_file, "\n".join(lines) + "\n")
 
 
@@ -69,7 +71,11 @@ def _point(study: Study, candidate: Candidate, standing: Standing) -> FrontPoint
 
 
 def _lines(
-    study: Study, results: Sequence[TrialResult], ranking: Ranking, repeats: Repeats
+    study: Study,
+    results: Sequence[TrialResult],
+    ranking: Ranking,
+    repeats: Repeats,
+    views: Views | None,
 ) -> list[str]:
     experiment = study.experiment
     counts = Counter(result.status.value for result in results)
@@ -98,6 +104,7 @@ def _lines(
         *pruning_section(ranking.candidates),
         *ladder_section(ladders_of(study, ranking), ranking),
         *seeds_section(repeats, ranking.standing),
+        *views_section(views),
         *plan_section(study, results),
         "## Trials",
         "",

@@ -27,6 +27,7 @@ from automl.stages.search import search
 from automl.stages.starting_point import from_trial
 from automl.stages.study import Study
 from automl.stages.training_plan import Start
+from automl.stages.views import Views, score_views
 from automl.store.atomic import remove_abandoned
 from automl.store.journal import Journal
 
@@ -40,6 +41,7 @@ class TrainingReport:
     bundles: dict[str, Path]
     weights: Path
     continual: ContinualReport | None
+    views: Views | None = None
 
 
 def train_once(study: Study, start: Start | None, *, clock: Callable[[], float]) -> TrainingReport:
@@ -64,12 +66,14 @@ def train_once(study: Study, start: Start | None, *, clock: Callable[[], float])
         bundles = write_bundles(study, ranking, repeats, named)
         _keep_weights(study)
         continual = None if start is None else report_continual(study, old, named["fp32"])
+        views = score_views(study, bundles)
     return TrainingReport(
         result=result,
         candidates=ranking.candidates,
         bundles=bundles,
         weights=study.folder.weights,
         continual=continual,
+        views=views,
     )
 
 

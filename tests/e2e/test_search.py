@@ -42,8 +42,12 @@ def test_search_in_this_process_needs_no_ray(cli, tiny_space, tmp_path):
     assert searched.returncode == 0, searched.stdout + searched.stderr
     assert_whole_study(out, searched.stdout, num_trials=3)
 
+    plain = tiny_space.read_text()
+    tiny_space.write_text(plain.replace("samples: 2", "samples: 2, tta: {flip: true}"))
     again = cli("search", "--space", tiny_space, "--out", out, "--local", "--trials", "4")
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "averaged views (--tta-flip): best miou" in again.stdout, "asked for later"
+    assert "## Averaged views" in (out / "report.md").read_text()
     before = [line for line in searched.stdout.splitlines() if "epoch   1" in line]
     repeated = [line for line in again.stdout.splitlines() if "epoch   1" in line]
     assert len(before) == 3

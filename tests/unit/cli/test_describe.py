@@ -275,6 +275,15 @@ def test_further_seeds_that_all_failed_are_told():
     assert "further seeds: none of the best model succeeded" in printed
 
 
+def test_a_plan_tells_of_averaged_views():
+    plain = {"space": {"alpha": 0.5}, "export": {"tta": {"scales": [1, 1.25], "flip": True}}}
+    lines = describe_plan(Experiment.from_json(plain), "cpu: this process", "here", "out")
+    assert any(
+        line.endswith("bundles also scored by averaged views: scale 1, 1.25, each also mirrored")
+        for line in lines
+    )
+
+
 def test_a_plan_tells_of_further_seeds():
     plain = {"space": {"alpha": 0.5}, "export": {"finalist_seeds": 3}}
     of = Experiment.from_json(plain)

@@ -111,6 +111,7 @@ def test_the_key_follows_what_shapes_results(section):
     [
         {"search": {"trials": 50, "time_budget": "2h", "concurrent": 4, "max_failures": 3}},
         {"export": {"golden_samples": 1, "finalist_seeds": 3}},
+        {"export": {"tta": {"scales": [0.75, 1, 1.25], "flip": True}}},
         {"data": {"source": "elsewhere"}},
         {"train": {"loader_workers": 3}},
         {"train": {"placement": "strict_spread", "gpu_share": 1}},
@@ -120,6 +121,23 @@ def test_the_key_follows_what_shapes_results(section):
 )
 def test_the_key_ignores_how_much_is_searched_what_is_exported_and_where_the_data_lies(section):
     assert experiment(**section).key() == experiment().key()
+
+
+@pytest.mark.parametrize(
+    ("tta", "told"),
+    [
+        ({}, 'export.tta: given {"scales": [1.0], "flip": false}; allowed: other scales than 1'),
+        ({"scales": [1, 9]}, "export.tta.scales: given [1.0, 9.0]; allowed: different numbers"),
+        ({"scales": [1, 1]}, "export.tta.scales: given [1.0, 1.0]; allowed: different numbers"),
+        ({"scales": []}, "export.tta.scales: given []; allowed: different numbers from 0.25 to 4"),
+        ({"flip": "yes"}, "export.tta.flip: given"),
+        ({"mirror": True}, "export.tta.mirror"),
+    ],
+)
+def test_views_that_cannot_be_are_told(tta, told):
+    with pytest.raises(SpaceError) as caught:
+        experiment(export={"tta": tta})
+    assert str(caught.value).startswith(told)
 
 
 def test_settings_that_were_added_later_leave_the_keys_of_earlier_studies():
