@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("backend", ["ray", "local"])
+@pytest.mark.parametrize("backend", ["ray", pytest.param("local", marks=pytest.mark.exhaustive)])
 def test_a_killed_search_goes_on_and_repeats_no_finished_epoch(
     cli, environment, tiny_space, tmp_path, backend
 ):
