@@ -67,8 +67,10 @@ def serve(
         max_waiting=max_waiting,
     )
     with suppress(KeyboardInterrupt), served(settings):
-        # Ray sets a handler of its own when it starts.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Ray sets a handler of its own when it starts, and what a script starts in the background
+        # ignores Ctrl-C.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.default_int_handler)
         typer.echo(f"serve: {report.manifest.name} on {settings.url}")
         # A signal may reach another thread, which does not wake a wait without end of this one.
         while True:

@@ -108,6 +108,16 @@ def check_replica_waits_for_nobody():
     assert set(found) == {"0"}
 
 
+@contextlib.contextmanager
+def interrupts_ignored():
+    """What is started here ignores Ctrl-C at first, as all that a script starts behind itself."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, tmp_path):
@@ -116,7 +126,8 @@ def test_a_server_answers_refuses_counts_and_ends(bundle, start_cli, free_port, 
     token.chmod(0o600)
     pack_bundle(bundle, packed)
     words = ["--port", port, "--batch", 4, "--token-file", token, "--max-mb", 1]
-    process = start_cli("serve", packed, *words, "--max-pixels", 20_000)
+    with interrupts_ignored():
+        process = start_cli("serve", packed, *words, "--max-pixels", 20_000)
     line = process.stdout.readline()
     assert line == f"serve: 0003-abcdef12-int8 on http://127.0.0.1:{port}\n"
     client, alone = Client(port), Bundle.load(bundle)
