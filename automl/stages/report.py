@@ -39,7 +39,10 @@ def write_report(
     correlations: Correlations | None = None,
     views: Views | None = None,
 ) -> None:
-    """Write `front.png` and `report.md`; `correlations` are those of the zero-cost proxies."""
+    """Write `front.png` and `report.md`.
+
+    `correlations` are those of the zero-cost proxies, `views` the scores by averaged views.
+    """
     counts = Counter(result.status.value for result in results)
     points = [_point(study, candidate, ranking.standing) for candidate in ranking.candidates]
     target = study.experiment.target

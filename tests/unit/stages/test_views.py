@@ -79,10 +79,8 @@ def test_bundles_are_scored_by_the_mean_of_their_views(of, splits, net, pristine
 
 
 def test_each_content_is_scored_once_and_other_views_anew(of, pristine_bundle, monkeypatch):
-    scored = []
-    monkeypatch.setattr(
-        stage, "counts_of", lambda *given: scored.append(given) or counts_of(*given)
-    )
+    scored, count = [], stage.counts_of
+    monkeypatch.setattr(stage, "counts_of", lambda *given: scored.append(given) or count(*given))
     bundles = {"best": pristine_bundle, "smallest": pristine_bundle}
     first = score_views(of(**FLIPPED), bundles)
     assert len(scored) == 2, "val and test"
@@ -90,9 +88,6 @@ def test_each_content_is_scored_once_and_other_views_anew(of, pristine_bundle, m
     assert len(scored) == 2
     score_views(of(export={"tta": {"scales": [1.0, 1.25]}}), bundles)
     assert len(scored) == 4
-
-
-counts_of = stage.counts_of
 
 
 def test_without_views_nothing_is_scored_or_told(of, pristine_bundle):
